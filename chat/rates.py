@@ -71,7 +71,7 @@ def count_run(principal: Principal) -> None:
         ("member", f"runs:{tenant_id}:{member_id}", conf.runs_per_minute),
         ("company", f"runs:{tenant_id}", conf.runs_per_minute_per_tenant),
     ):
-        count(name, now=clock.now_seconds(), limit=limit, whose=whose, what="answers").check()
+        count(name, now=clock.get_timestamp(), limit=limit, whose=whose, what="answers").check()
 
 
 def count_page_request(principal: Principal) -> None:
@@ -82,7 +82,7 @@ def count_page_request(principal: Principal) -> None:
     """
     name = f"page:{principal.tenant_id}:{principal.membership_id}"
     limit = conf.page_requests_per_minute
-    count(name, now=clock.now_seconds(), limit=limit, whose="member").check()
+    count(name, now=clock.get_timestamp(), limit=limit, whose="member").check()
 
 
 class FrameRate:

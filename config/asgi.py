@@ -27,7 +27,7 @@ from config.middleware.body_limit import BodyLimitMiddleware, SizeLimit  # noqa:
 from config.middleware.request_id import RequestIdMiddleware  # noqa: E402
 from config.middleware.single_thread_handler import SingleThreadHandler  # noqa: E402
 from config.middleware.slow_body_timeout import SlowBodyTimeout  # noqa: E402
-from tenants.asgi import PrincipalSocketMiddleware, SameOrigin, SocketPath  # noqa: E402
+from tenants.asgi import PrincipalSocketMiddleware, SameOriginMiddleware, SocketPathMiddleware  # noqa: E402
 
 # Each connection is an open file, and the usual limit is 1,024.
 raise_open_file_limit()
@@ -43,9 +43,9 @@ application = ProtocolTypeRouter(
                 patience=settings.BODY_SECONDS,
             )
         ),
-        "websocket": SocketPath(
+        "websocket": SocketPathMiddleware(
             AllowedHostsOriginValidator(
-                SameOrigin(PrincipalSocketMiddleware(ChatConsumer.as_asgi()))
+                SameOriginMiddleware(PrincipalSocketMiddleware(ChatConsumer.as_asgi()))
             ),
             path="/ws/",
         ),

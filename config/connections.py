@@ -23,7 +23,7 @@ import structlog
 from django.conf import settings
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from tenants.errors import error_body
+from tenants.errors import build_error_body
 
 MAX_OPEN_FILES = 65_536
 # File descriptors that are not client connections: database, model servers, logs, uploads.
@@ -364,7 +364,7 @@ class HttpProtocol(HttpToolsProtocol):
 
 def build_refusal(status: int, code: str, text: str) -> bytes:
     """Return the bytes of an HTTP response with an error body."""
-    body = json.dumps(error_body(code, text, status=status)).encode()
+    body = json.dumps(build_error_body(code, text, status=status)).encode()
     lines = [
         "content-type: application/json",
         f"content-length: {len(body)}",

@@ -104,8 +104,8 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "allauth.account.middleware.AccountMiddleware",
-    "tenants.accounts.session_activity.SignInActivity",
-    "tenants.outages.RequestLog",
+    "tenants.accounts.session_activity.SessionActivityMiddleware",
+    "tenants.outages.RequestLogMiddleware",
     "tenants.middleware.PrincipalMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
 ]
@@ -249,7 +249,7 @@ ACCOUNT_PREVENT_ENUMERATION = True
 ACCOUNT_REAUTHENTICATION_REQUIRED = True
 ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False
 ACCOUNT_EMAIL_SUBJECT_PREFIX = ""  # allauth's default contains the Host header
-ACCOUNT_USER_DISPLAY = "tenants.accounts.adapter.display_name"
+ACCOUNT_USER_DISPLAY = "tenants.accounts.adapter.get_display_name"
 # The settings above limit attempts at passwords and codes. A link contains an unguessable secret:
 # its use is limited per link, or loosely, since an office shares an IP address.
 ACCOUNT_RATE_LIMITS = {
@@ -265,7 +265,7 @@ ACCOUNT_FORMS = {
     "change_password": "tenants.accounts.forms.ChangePasswordForm",
     "reauthenticate": "tenants.accounts.forms.ConfirmForm",
 }
-MFA_ADAPTER = "tenants.mfa.SealedAdapter"
+MFA_ADAPTER = "tenants.mfa.EncryptedMfaAdapter"
 MFA_FORMS = {
     "authenticate": "tenants.accounts.forms.CodeForm",
     "reauthenticate": "tenants.accounts.forms.ConfirmCodeForm",

@@ -12,7 +12,7 @@ from collections.abc import Collection
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 WEB_PORTS = frozenset({80, 443})
-MAX_HOST = 253
+MAX_HOST_LENGTH = 253
 # Names of this machine and of the local network.
 LOCAL_DOMAINS = frozenset(
     {
@@ -59,7 +59,7 @@ def check_web_address(url: str, *, allowed_hosts: Collection[str] = ()) -> None:
             backslashes or a user name; the port is not 80 or 443; or the host is a local name or
             an address, in any spelling, that is not globally routable.
     """
-    if any(_is_unclear(character) for character in url):
+    if any(_is_ambiguous(character) for character in url):
         raise RefusedAddress("The URL contains a space, control character or backslash.")
     match = _URL.fullmatch(url)
     if match is None:
@@ -81,7 +81,7 @@ def check_web_address(url: str, *, allowed_hosts: Collection[str] = ()) -> None:
         raise RefusedAddress("The URL must point to a host on the public internet.")
 
 
-def _is_unclear(character: str) -> bool:
+def _is_ambiguous(character: str) -> bool:
     """Return True for a character that programs interpret differently in an address."""
     # Cc: control characters, Cs: surrogates, Z: blanks and line ends.
     return character == "\\" or unicodedata.category(character) in ("Cc", "Cs", "Zs", "Zl", "Zp")
@@ -107,7 +107,7 @@ def normalize_host(host: str) -> str:
         return _refuse_host()
     name = name.removesuffix(".")
     labels = name.split(".")
-    if len(name) > MAX_HOST or not all(_LABEL.fullmatch(label) for label in labels):
+    if len(name) > MAX_HOST_LENGTH or not all(_LABEL.fullmatch(label) for label in labels):
         return _refuse_host()
     return name
 

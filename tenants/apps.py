@@ -23,4 +23,4 @@ class TenantsConfig(AppConfig):
         db.connect_signals()
         adapter.connect_signals()
         register(checks.check_tenant_models, Tags.models)
-        register(checks.check_walls, Tags.database)
+        register(checks.check_row_level_security, Tags.database)

@@ -18,10 +18,10 @@ from django.db import DatabaseError
 from django.http import HttpRequest
 
 from tenants import clock
-from tenants.authentication import Principal, principal_for_session
-from tenants.db import in_db, use_lanes_as
-from tenants.errors import error_body
-from tenants.middleware import log_ids
+from tenants.authentication import Principal, get_session_principal
+from tenants.db import in_db, set_pool_tenant
+from tenants.errors import build_error_body
+from tenants.middleware import get_log_ids
 from tenants.outages import log_outage
 
 Scope = dict[str, Any]
@@ -37,7 +37,7 @@ _ORIGIN = re.compile(r"(https?)://([a-z0-9_.-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5})
 Origin = tuple[str, str, int]
 
 
-class SocketPath:
+class SocketPathMiddleware:
     """Middleware that rejects websocket handshakes at other paths with 404."""
 
     def __init__(self, app: App, *, path: str) -> None:
@@ -50,7 +50,7 @@ class SocketPath:
             await self.app(scope, receive, send)
         elif "websocket.http.response" in scope.get("extensions", {}):
             body = json.dumps(
-                error_body("not_found", "No websocket endpoint at this path.", status=404)
+                build_error_body("not_found", "No websocket endpoint at this path.", status=404)
             )
             headers = [(b"content-type", b"application/json")]
             start = {"type": "websocket.http.response.start", "status": 404, "headers": headers}
@@ -60,7 +60,7 @@ class SocketPath:
             await send({"type": "websocket.close", "code": 1008})
 
 
-class SameOrigin:
+class SameOriginMiddleware:
     """Middleware that rejects cross-origin handshakes; scheme, host and port must match.
 
     Allowed origins are PUBLIC_URL and, for a request to another host, that host with the
@@ -74,7 +74,7 @@ class SameOrigin:
         """Forward same-origin handshakes; close others."""
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         origin = parse_origin(headers.get(b"origin", ""))
-        own = own_origins(scope.get("scheme", "ws"), headers.get(b"host", ""))
+        own = get_allowed_origins(scope.get("scheme", "ws"), headers.get(b"host", ""))
         if origin is not None and origin in own:
             await self.app(scope, receive, send)
         else:
@@ -90,7 +90,7 @@ def parse_origin(text: str) -> Origin | None:
     return scheme, host, int(port) if port else DEFAULT_PORTS[scheme]
 
 
-def own_origins(scheme: str, host: str) -> set[Origin]:
+def get_allowed_origins(scheme: str, host: str) -> set[Origin]:
     """Return the allowed origins for a websocket request to `host` over `scheme`."""
     public = [origin for url in settings.CSRF_TRUSTED_ORIGINS if (origin := parse_origin(url))]
     if any(parse_origin(f"{origin[0]}://{host}") == origin for origin in public):
@@ -110,20 +110,20 @@ class PrincipalSocketMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Authenticate at the handshake; the access watcher detects later changes."""
-        session_key = _session_key(scope)
+        session_key = _get_session_key(scope)
         # Read before authenticating, so that the watcher also sees access that ends in between.
         since = clock.now()
         structlog.contextvars.bind_contextvars(request_id=str(uuid4()))
         try:
-            principal = await principal_of_cookie(scope)
+            principal = await get_cookie_principal(scope)
         except DatabaseError as error:
             if not log_outage(error, work="handshake"):
                 raise
-            await _close_for_now(receive, send)
+            await _close_for_retry(receive, send)
             return
         if principal is not None:
-            use_lanes_as(principal.tenant_id)
-            structlog.contextvars.bind_contextvars(**log_ids(principal))
+            set_pool_tenant(principal.tenant_id)
+            structlog.contextvars.bind_contextvars(**get_log_ids(principal))
         query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
         scope = {
             **scope,
@@ -135,20 +135,20 @@ class PrincipalSocketMiddleware:
         await self.app(scope, receive, send)
 
 
-async def _close_for_now(receive: Receive, send: Send) -> None:
+async def _close_for_retry(receive: Receive, send: Send) -> None:
     """Accept and close a socket, so that the browser sees the close code and retries later."""
     await receive()
     await send({"type": "websocket.accept"})
     await send({"type": "websocket.close", "code": TRY_AGAIN_LATER})
 
 
-async def principal_of_cookie(scope: Scope) -> Principal | None:
+async def get_cookie_principal(scope: Scope) -> Principal | None:
     """Return the principal of a raw ASGI request's session cookie, or None."""
-    session_key = _session_key(scope)
-    return await in_db(_decide, session_key) if session_key else None
+    session_key = _get_session_key(scope)
+    return await in_db(_authenticate, session_key) if session_key else None
 
 
-def _session_key(scope: Scope) -> str | None:
+def _get_session_key(scope: Scope) -> str | None:
     cookies: SimpleCookie = SimpleCookie()
     for name, value in scope.get("headers", []):
         if name == b"cookie":
@@ -160,7 +160,7 @@ def _session_key(scope: Scope) -> str | None:
     return morsel.value if morsel else None
 
 
-def _decide(session_key: str) -> Principal | None:
+def _authenticate(session_key: str) -> Principal | None:
     request = HttpRequest()
     request.session = import_module(settings.SESSION_ENGINE).SessionStore(session_key)
-    return principal_for_session(get_user(request), request.session)
+    return get_session_principal(get_user(request), request.session)

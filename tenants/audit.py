@@ -10,14 +10,14 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 
-from tenants.authentication import Principal, memberships_of
+from tenants.authentication import Principal, list_memberships
 from tenants.models import AuditEvent, User
 from tenants.scope import tenant_scope
 
 
 def record(principal: Principal, action: str, subject: str = "", **data: Any) -> None:
-    """Insert an audit event, in the transaction of the action itself; see `event`."""
-    event(principal, action, subject, **data).save(force_insert=True)
+    """Insert an audit event, in the transaction of the action itself; see `build_event`."""
+    build_event(principal, action, subject, **data).save(force_insert=True)
 
 
 def record_reading(
@@ -30,7 +30,7 @@ def record_reading(
     others = {member_id for member_id in member_ids if member_id != principal.membership_id}
     events = []
     for member_id in sorted(others):
-        row = event(principal, action, subject, **data)
+        row = build_event(principal, action, subject, **data)
         row.concerns = member_id
         events.append(row)
     if events:
@@ -53,7 +53,7 @@ def record_for_account(
 
     Must run outside any transaction.
     """
-    for membership in memberships_of(user):
+    for membership in list_memberships(user):
         with tenant_scope(membership.tenant_id), transaction.atomic():
             row = AuditEvent(
                 actor_id=membership.pk if actor is None else None,
@@ -75,7 +75,7 @@ def record_for_account(
             row.save(force_insert=True)
 
 
-def event(principal: Principal, action: str, subject: str = "", **data: Any) -> AuditEvent:
+def build_event(principal: Principal, action: str, subject: str = "", **data: Any) -> AuditEvent:
     """Return an unsaved audit event. Save it in the transaction of the action itself.
 
     `data` holds ids and settings, never secrets or message text.

@@ -15,7 +15,7 @@ from django.utils.dateparse import parse_datetime
 from tenants import clock
 from tenants.compiled_queries import CompiledQuery
 from tenants.db import call_privileged
-from tenants.errors import FactorNeeded, KeyRefused, NotAllowed, NotFound, UserShutOut
+from tenants.errors import InvalidApiKey, NotAllowed, NotFound, SecondFactorRequired, UserDisabled
 from tenants.models import ApiKey, Membership, Role, Tenant
 from tenants.scope import tenant_scope
 
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 
 KEY_PREFIX = "atr_"
 KEY_USE_INTERVAL_SECONDS = 60.0  # between two writes of a key's `last_used_at`
-MAX_PLACES = 10_000
-_places: dict[str, tuple[Any, ...]] = {}  # (key, tenant) by the hash of the secret
+MAX_CACHED_KEYS = 10_000
+_key_locations: dict[str, tuple[Any, ...]] = {}  # (key, tenant) by the hash of the secret
 SESSION_MEMBERSHIP = "membership"
 SESSION_OPERATED_TENANT = "operated_tenant"
 SESSION_COMPANY_ONLY = "company_only"
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompanyOnly:
+class SessionLimit:
     """The limit of a sign-in without the account's second factor: one membership only.
 
     While `must_set_up` is set, only the page that sets up a new second factor is accessible.
@@ -44,7 +44,7 @@ class CompanyOnly:
     must_set_up: bool = False
 
     @classmethod
-    def of_session(cls, session: SessionBase) -> CompanyOnly | None:
+    def from_session(cls, session: SessionBase) -> SessionLimit | None:
         """Return the limit of a session, or None if it gives access to the whole account."""
         stored = session.get(SESSION_COMPANY_ONLY)
         if not stored:
@@ -111,7 +111,7 @@ class Principal:
         name = self.membership.name if self.membership else "command line"
         return f"{name} (key {self.key.prefix}…)" if self.key else name
 
-    def may(self, scope: str) -> bool:
+    def has_scope(self, scope: str) -> bool:
         """Return True if the key has this scope; without a key, every scope is allowed."""
         return self.key is None or scope in self.key.scopes
 
@@ -131,7 +131,7 @@ def hash_secret(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def memberships_of(user: User) -> list[Membership]:
+def list_memberships(user: User) -> list[Membership]:
     """Return the memberships that `user` can choose from, with tenants, by tenant name.
 
     Must run outside any scope and transaction, because each tenant is read in its own.
@@ -140,16 +140,16 @@ def memberships_of(user: User) -> list[Membership]:
     memberships = []
     for membership_id, tenant_id in rows:
         with tenant_scope(tenant_id), transaction.atomic():
-            membership = _active_membership(membership_id)
+            membership = _get_active_membership(membership_id)
             if membership is not None and _is_admitted(membership):
                 memberships.append(membership)
     return sorted(memberships, key=lambda membership: membership.tenant.name)
 
 
-def memberships_for_session(user: User, session: SessionBase) -> list[Membership]:
-    """Return the memberships that this session can use; call it like `memberships_of`."""
-    limit = CompanyOnly.of_session(session)
-    memberships = memberships_of(user)
+def list_session_memberships(user: User, session: SessionBase) -> list[Membership]:
+    """Return the memberships that this session can use; call it like `list_memberships`."""
+    limit = SessionLimit.from_session(session)
+    memberships = list_memberships(user)
     return [
         membership
         for membership in memberships
@@ -157,20 +157,20 @@ def memberships_for_session(user: User, session: SessionBase) -> list[Membership
     ]
 
 
-def opens_whole_account(session: SessionBase) -> bool:
+def has_full_access(session: SessionBase) -> bool:
     """Return True if the sign-in completed every factor that the account requires."""
-    return CompanyOnly.of_session(session) is None
+    return SessionLimit.from_session(session) is None
 
 
 def choose_membership(session: SessionBase, membership: Membership) -> None:
     """Make `membership` the active one of this session until an explicit switch.
 
     Raises:
-        FactorNeeded: The session is limited to another company.
+        SecondFactorRequired: The session is limited to another company.
     """
-    limit = CompanyOnly.of_session(session)
+    limit = SessionLimit.from_session(session)
     if limit is not None and limit.membership_id != membership.pk:
-        raise FactorNeeded
+        raise SecondFactorRequired
     session.pop(SESSION_OPERATED_TENANT, None)
     session[SESSION_MEMBERSHIP] = {
         "id": str(membership.pk),
@@ -179,7 +179,7 @@ def choose_membership(session: SessionBase, membership: Membership) -> None:
     }
 
 
-def principal_for_session(user: Any, session: SessionBase) -> Principal | None:
+def get_session_principal(user: Any, session: SessionBase) -> Principal | None:
     """Return the principal of a browser session, or None if it has no active membership.
 
     Checked against the database on each call, so a suspended tenant, a removed or disabled
@@ -187,10 +187,10 @@ def principal_for_session(user: Any, session: SessionBase) -> Principal | None:
     """
     if not user.is_authenticated or not user.is_active:
         return None
-    limit = CompanyOnly.of_session(session)
+    limit = SessionLimit.from_session(session)
     operated = session.get(SESSION_OPERATED_TENANT)
     if operated and user.is_operator and limit is None:
-        return operator_principal(user, UUID(operated))
+        return get_operator_principal(user, UUID(operated))
     chosen = session.get(SESSION_MEMBERSHIP)
     if not chosen:
         return None
@@ -198,24 +198,24 @@ def principal_for_session(user: Any, session: SessionBase) -> Principal | None:
         return None
     tenant_id, since = UUID(chosen["tenant"]), parse_datetime(chosen["at"])
     with tenant_scope(tenant_id), transaction.atomic():
-        membership = _active_membership(UUID(chosen["id"]))
+        membership = _get_active_membership(UUID(chosen["id"]))
     if membership is None or membership.user_id != user.pk:
         return None
-    return _principal(membership, since=since)
+    return _build_principal(membership, since=since)
 
 
-def principal_for_key(secret: str) -> Principal:
+def authenticate_key(secret: str) -> Principal:
     """Return the principal of an API key's secret.
 
     Raises:
-        KeyRefused: The key is unknown, revoked or expired, its membership or account is no
+        InvalidApiKey: The key is unknown, revoked or expired, its membership or account is no
             longer active, or its tenant is suspended. The reason is not disclosed.
     """
-    hashed, refusal = hash_secret(secret), KeyRefused()
+    hashed, refusal = hash_secret(secret), InvalidApiKey()
     for key_id, tenant_id in _get_key_location(hashed) if secret.startswith(KEY_PREFIX) else ():
         with tenant_scope(tenant_id), transaction.atomic():
             now = clock.now()
-            key = _usable_key.one(key_id=key_id, secret_hash=hashed, now=now)
+            key = _usable_key.first(key_id=key_id, secret_hash=hashed, now=now)
             if key is None or not _is_usable(key.membership):
                 refusal.place = (key_id, tenant_id)
                 break
@@ -236,39 +236,39 @@ def _get_key_location(hashed: str) -> list[tuple[Any, ...]]:
 
     Neither changes, so both are cached. Whether the key is usable is read from its row each time.
     """
-    place = _places.get(hashed)
+    place = _key_locations.get(hashed)
     if place is None:
         rows = call_privileged("tenant_of_key", hashed)
         if not rows:
             return []
-        if len(_places) >= MAX_PLACES:
-            _places.clear()
+        if len(_key_locations) >= MAX_CACHED_KEYS:
+            _key_locations.clear()
         [place] = rows
-        _places[hashed] = place
+        _key_locations[hashed] = place
     return [place]
 
 
-def principal_for_external(principal: Principal, membership: Membership) -> Principal:
+def build_external_principal(principal: Principal, membership: Membership) -> Principal:
     """Return the principal of a program's external user; the credential is the program's key.
 
     Raises:
-        UserShutOut: The user belongs to another program, or was disabled or removed by an admin.
+        UserDisabled: The user belongs to another program, or was disabled or removed by an admin.
     """
     if membership.sponsor_id != principal.membership_id or not membership.is_active:
-        raise UserShutOut
+        raise UserDisabled
     return Principal(
         tenant=principal.tenant, membership=membership, role=membership.role, key=principal.key
     )
 
 
-def principal_for_run(
+def get_run_principal(
     tenant_id: UUID, membership_id: UUID, key_id: UUID | None
 ) -> Principal | None:
     """Return the current principal of a run, or None if its access has ended.
 
     Must run inside the tenant's scope and a transaction.
     """
-    membership = _active_membership(membership_id)
+    membership = _get_active_membership(membership_id)
     if membership is None or membership.tenant_id != tenant_id or not _is_usable(membership):
         return None
     key = None
@@ -279,7 +279,7 @@ def principal_for_run(
     return Principal(tenant=membership.tenant, membership=membership, role=membership.role, key=key)
 
 
-def operator_principal(user: User, tenant_id: UUID) -> Principal | None:
+def get_operator_principal(user: User, tenant_id: UUID) -> Principal | None:
     """Return the principal of an operator inside a tenant, or None if there is no such tenant."""
     with tenant_scope(tenant_id), transaction.atomic():
         tenant = Tenant.objects.filter(pk=tenant_id).first()
@@ -288,7 +288,7 @@ def operator_principal(user: User, tenant_id: UUID) -> Principal | None:
     return Principal(tenant=tenant, membership=None, role=Role.OWNER, operator=user)
 
 
-def console_principal(slug: str) -> Principal:
+def get_console_principal(slug: str) -> Principal:
     """Return the principal of a management command inside one tenant.
 
     Raises:
@@ -324,8 +324,8 @@ def _usable_key(*, key_id: Any, secret_hash: Any, now: Any) -> QuerySet[ApiKey]:
     )
 
 
-def _active_membership(membership_id: UUID) -> Membership | None:
-    return _membership.one(membership_id=membership_id)
+def _get_active_membership(membership_id: UUID) -> Membership | None:
+    return _membership.first(membership_id=membership_id)
 
 
 @CompiledQuery
@@ -334,7 +334,7 @@ def _membership(*, membership_id: Any) -> QuerySet[Membership]:
     return rows.select_related("tenant", "user", "sponsor__user").filter(pk=membership_id)
 
 
-def _principal(membership: Membership, *, since: datetime | None) -> Principal | None:
+def _build_principal(membership: Membership, *, since: datetime | None) -> Principal | None:
     if since is None or not _is_admitted(membership):
         return None
     if membership.signed_out_at is not None and membership.signed_out_at > since:

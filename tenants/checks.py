@@ -14,7 +14,7 @@ from tenants.managers import TenantManager, TenantModel
 from tenants.row_level_security import APP
 
 # Tables without row-level security, each with its reason. They hold no tenant content.
-OUTSIDE_THE_WALL = {
+TABLES_WITHOUT_RLS = {
     "account_emailaddress": "addresses of users, who may be in several tenants",
     "account_emailconfirmation": "links sent to addresses",
     "auth_group": "unused; Django's own",
@@ -36,7 +36,7 @@ OUTSIDE_THE_WALL = {
 }
 
 
-def tenant_models() -> list[type[TenantModel]]:
+def list_tenant_models() -> list[type[TenantModel]]:
     """Return every concrete tenant model of the project."""
     return [model for model in apps.get_models() if issubclass(model, TenantModel)]
 
@@ -48,17 +48,19 @@ def check_tenant_models(
     errors: list[CheckMessage] = []
     for model in apps.get_models():
         if any(
-            field.related_model is _tenant() for field in model._meta.get_fields() if field.concrete
+            field.related_model is _get_tenant_model()
+            for field in model._meta.get_fields()
+            if field.concrete
         ):
-            errors.extend(_errors_of(model))
+            errors.extend(_check_model(model))
     return errors
 
 
-def _tenant() -> type[models.Model]:
+def _get_tenant_model() -> type[models.Model]:
     return apps.get_model("tenants", "Tenant")
 
 
-def _errors_of(model: type[models.Model]) -> Iterator[CheckMessage]:
+def _check_model(model: type[models.Model]) -> Iterator[CheckMessage]:
     label = model._meta.label
     if not issubclass(model, TenantModel):
         yield Error(f"{label} has a tenant but is not a TenantModel.", id="tenants.E001", obj=model)
@@ -84,7 +86,7 @@ def _errors_of(model: type[models.Model]) -> Iterator[CheckMessage]:
             )
 
 
-def check_walls(
+def check_row_level_security(
     app_configs: Sequence[AppConfig] | None = None,
     databases: Sequence[str] | None = None,
     **kwargs: Any,
@@ -93,12 +95,12 @@ def check_walls(
     if "default" not in (databases or ()):
         return []
     try:
-        return [*_role_errors(), *_table_errors()]
+        return [*_check_role(), *_check_tables()]
     except DatabaseError as error:
         return [Error(f"Row-level security could not be checked: {error}", id="tenants.E010")]
 
 
-def _role_errors() -> Iterator[CheckMessage]:
+def _check_role() -> Iterator[CheckMessage]:
     with connections["default"].cursor() as cursor:
         cursor.execute(
             "SELECT rolsuper OR rolbypassrls, "
@@ -115,7 +117,7 @@ def _role_errors() -> Iterator[CheckMessage]:
         )
 
 
-def _table_errors() -> Iterator[CheckMessage]:
+def _check_tables() -> Iterator[CheckMessage]:
     with connections["default"].cursor() as cursor:
         cursor.execute(
             # Policies are combined with OR, so a second policy for the application's role would
@@ -131,5 +133,5 @@ def _table_errors() -> Iterator[CheckMessage]:
         )
         protected = dict(cursor.fetchall())
     for table, is_protected in protected.items():
-        if not is_protected and table not in OUTSIDE_THE_WALL:
+        if not is_protected and table not in TABLES_WITHOUT_RLS:
             yield Error(f"Table {table} has no row-level security.", id="tenants.E012")

@@ -22,14 +22,14 @@ def now() -> datetime:
     return timezone.now() + _offset
 
 
-def offset_seconds() -> float:
+def get_offset_seconds() -> float:
     """Return the seconds to add to this host's clock to get the database's time."""
     return _offset.total_seconds()
 
 
-def now_seconds() -> float:
+def get_timestamp() -> float:
     """Return the database's time in seconds since 1970, for windows that processes share."""
-    return time.time() + offset_seconds()
+    return time.time() + get_offset_seconds()
 
 
 def is_measured() -> bool:
@@ -37,7 +37,7 @@ def is_measured() -> bool:
     return _measured
 
 
-def learn(before: datetime, database: datetime, after: datetime) -> None:
+def update_offset(before: datetime, database: datetime, after: datetime) -> None:
     """Correct the offset from a database time read between two readings of our clock.
 
     An offset consistent with the measurement is kept, so that the time does not jump each time.
@@ -49,8 +49,8 @@ def learn(before: datetime, database: datetime, after: datetime) -> None:
         _offset = least + (most - least) / 2
 
 
-def measure(connection: Any) -> None:
+def measure_offset(connection: Any) -> None:
     """Measure the offset on a psycopg connection outside a transaction."""
     before = timezone.now()
     row = connection.execute("SELECT clock_timestamp()").fetchone()
-    learn(before, row[0], timezone.now())
+    update_offset(before, row[0], timezone.now())

@@ -15,9 +15,9 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from tenants.constraints import tenant_constraints
+from tenants.constraints import build_tenant_constraints
 from tenants.managers import TenantModel
-from tenants.mfa import SealedAdapter
+from tenants.mfa import EncryptedMfaAdapter
 
 
 class CompanyFactor(TenantModel):
@@ -39,21 +39,21 @@ class CompanyFactor(TenantModel):
         verbose_name = _("second factor")
         verbose_name_plural = _("second factors")
         constraints: ClassVar[list[models.BaseConstraint]] = [
-            *tenant_constraints("company_factor", member="CASCADE"),
+            *build_tenant_constraints("company_factor", member="CASCADE"),
             models.UniqueConstraint(fields=["tenant", "member"], name="company_factor_one_each"),
         ]
 
     def __str__(self) -> str:
         return str(self.id)
 
-    def counter_of(self, code: str) -> int | None:
+    def find_counter(self, code: str) -> int | None:
         """Return the time step of a code, or None if the code is wrong or was used."""
-        secret = SealedAdapter().decrypt(self.secret)
-        counter = counter_of(secret, code) if secret else None
+        secret = EncryptedMfaAdapter().decrypt(self.secret)
+        counter = find_counter(secret, code) if secret else None
         return counter if counter is not None and counter > self.last_counter else None
 
 
-def counter_of(secret: str, code: str) -> int | None:
+def find_counter(secret: str, code: str) -> int | None:
     """Return the current time step at which `secret` yields `code`, or None."""
     for counter in auth.yield_hotp_counters_from_time():
         expected = auth.format_hotp_value(auth.hotp_value(secret, counter))

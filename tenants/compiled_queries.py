@@ -24,11 +24,11 @@ from tenants.scope import tenant_scope
 
 M = TypeVar("M", bound=models.Model)
 
-SHAPES = 64
+MAX_SHAPES = 64
 # Placeholder for the tenant in scope while SQL is compiled; recognised by identity.
 _ANY_TENANT = uuid4()
-# All decorated queries, for `write_reads`.
-_known: list[CompiledQuery[Any]] = []
+# All decorated queries, for `compile_queries`.
+_queries: list[CompiledQuery[Any]] = []
 
 
 class Param(Expression):
@@ -96,8 +96,8 @@ class CompiledQuery(Generic[M]):
 
     def __init__(self, build: Callable[..., models.QuerySet[M]]) -> None:
         self.build = build
-        self._written = lru_cache(SHAPES)(self._write)
-        _known.append(self)
+        self._compiled = lru_cache(MAX_SHAPES)(self._compile)
+        _queries.append(self)
 
     def read(self, *shape: Any, **values: Any) -> list[M]:
         """Return the rows.
@@ -105,17 +105,17 @@ class CompiledQuery(Generic[M]):
         Raises:
             TenantScopeError: The rows belong to a tenant, and there is no scope or transaction.
         """
-        return self._written(shape, tuple(values)).read(values)
+        return self._compiled(shape, tuple(values)).read(values)
 
-    def one(self, *shape: Any, **values: Any) -> M | None:
+    def first(self, *shape: Any, **values: Any) -> M | None:
         """Return the first row, or None; raises the same errors as `read`."""
         return next(iter(self.read(*shape, **values)), None)
 
-    def write(self) -> None:
+    def compile(self) -> None:
         """Compile the SQL before the first read, if the query has only one shape."""
         parameters = signature(self.build).parameters.values()
         if all(parameter.kind is parameter.KEYWORD_ONLY for parameter in parameters):
-            self._written(
+            self._compiled(
                 (),
                 tuple(
                     parameter.name
@@ -124,7 +124,7 @@ class CompiledQuery(Generic[M]):
                 ),
             )
 
-    def _write(self, shape: tuple[Any, ...], names: tuple[str, ...]) -> _Statement:
+    def _compile(self, shape: tuple[Any, ...], names: tuple[str, ...]) -> _Statement:
         arguments: dict[str, Any] = {name: Param(name) for name in names}
         if "principal" in arguments:
             arguments["principal"] = _PlaceholderPrincipal(arguments["principal"])
@@ -143,10 +143,10 @@ class CompiledQuery(Generic[M]):
 
 
 @transaction.atomic
-def write_reads() -> None:
+def compile_queries() -> None:
     """Compile queries at start-up, so that the first request of a process does not wait."""
-    for item in _known:
-        item.write()
+    for item in _queries:
+        item.compile()
 
 
 def _fill(parameter: Any, values: dict[str, Any], compiler: SQLCompiler) -> Any:

@@ -102,7 +102,7 @@ class TenantForeignKey(models.BaseConstraint):
     __hash__ = None  # type: ignore[assignment]
 
 
-def tenant_constraints(table: str, **foreign_keys: str) -> list[models.BaseConstraint]:
+def build_tenant_constraints(table: str, **foreign_keys: str) -> list[models.BaseConstraint]:
     """Return the constraints that every tenant model needs.
 
     `table` is the prefix of the names. Each keyword is a foreign key to another tenant table and

@@ -21,7 +21,7 @@ from psycopg.pq import TransactionStatus
 
 from tenants import clock
 from tenants.fair_executor import FairExecutor
-from tenants.row_level_security import SETTING
+from tenants.row_level_security import TENANT_SETTING
 from tenants.scope import TenantScopeError, get_scoped_tenant_id
 from tenants.turns import end_turn
 
@@ -39,15 +39,15 @@ class DatabasePool(Enum):
     AUTOSAVE = "autosave"
 
 
-FEW_THREADS = {DatabasePool.WATCH: 1, DatabasePool.FILES: 2, DatabasePool.AUTOSAVE: 1}
-PATIENCE_SECONDS = 60.0
-PAUSE_SECONDS = 0.3
+POOL_THREADS = {DatabasePool.WATCH: 1, DatabasePool.FILES: 2, DatabasePool.AUTOSAVE: 1}
+RETRY_SECONDS = 60.0
+RETRY_INTERVAL_SECONDS = 0.3
 LOCK_NOT_AVAILABLE = "55P03"
 
 log = structlog.get_logger(__name__)
 
 _executors: dict[DatabasePool, FairExecutor] = {}
-_lane_tenant: contextvars.ContextVar[UUID | None] = contextvars.ContextVar(
+_pool_tenant: contextvars.ContextVar[UUID | None] = contextvars.ContextVar(
     "atrium_lane_tenant", default=None
 )
 
@@ -75,10 +75,10 @@ class TenantSetting:
             # The rollback also reverts a setting made inside the savepoint; send it again.
             self.sent = None
             return execute(sql, params, many, context)
-        tenant_id = self._due() if self.connection.in_atomic_block else None
+        tenant_id = self._get_unsent_tenant_id() if self.connection.in_atomic_block else None
         if tenant_id is None:
             return execute(sql, params, many, context)
-        setting = f"SELECT set_config('{SETTING}', '{tenant_id}', true)"
+        setting = f"SELECT set_config('{TENANT_SETTING}', '{tenant_id}', true)"
         if many or not isinstance(sql, str) or type(context["cursor"].cursor) is not Cursor:
             execute(setting, None, False, context)
             result = execute(sql, params, many, context)
@@ -89,7 +89,7 @@ class TenantSetting:
         self.sent = tenant_id
         return result
 
-    def _due(self) -> UUID | None:
+    def _get_unsent_tenant_id(self) -> UUID | None:
         """Return the tenant that still has to be set in this transaction, or None."""
         raw: Any = self.connection.connection
         status = raw.info.transaction_status
@@ -111,7 +111,7 @@ def install_tenant_setting(connection: BaseDatabaseWrapper, **kwargs: Any) -> No
         connection.execute_wrappers.append(TenantSetting(connection))
     if not clock.is_measured() and connection.vendor == "postgresql":
         with connection.wrap_database_errors:
-            clock.measure(connection.connection)
+            clock.measure_offset(connection.connection)
 
 
 def connect_signals() -> None:
@@ -119,12 +119,12 @@ def connect_signals() -> None:
     connection_created.connect(install_tenant_setting, dispatch_uid="tenants.db")
 
 
-def _run_and_give_back(fn: Callable[[], T]) -> T:
+def _run_and_release(fn: Callable[[], T]) -> T:
     try:
         return fn()
     except (InterfaceError, OperationalError) as error:
-        if is_lost(error):
-            _empty_pool()
+        if is_connection_lost(error):
+            _drain_pool()
         raise
     finally:
         _close_connections()
@@ -132,7 +132,7 @@ def _run_and_give_back(fn: Callable[[], T]) -> T:
 
 def _wait_for_locks(fn: Callable[[], T]) -> T:
     """Retry `fn` on lock timeouts, for a minute at most; this blocks only the files pool."""
-    deadline = monotonic() + PATIENCE_SECONDS
+    deadline = monotonic() + RETRY_SECONDS
     while True:
         try:
             return fn()
@@ -157,13 +157,13 @@ def _close_connections() -> None:
             connection.close()
 
 
-def is_lost(error: BaseException) -> bool:
+def is_connection_lost(error: BaseException) -> bool:
     """Return True if the connection was lost, and not only the statement failed."""
     state: str | None = getattr(error.__cause__, "sqlstate", None)
     return state is None or state.startswith(("08", "57P"))
 
 
-def _empty_pool() -> None:
+def _drain_pool() -> None:
     """Drop the idle connections: the same server is gone, so each would fail once."""
     pool = getattr(connections["default"], "pool", None)
     if pool is not None:
@@ -185,20 +185,20 @@ async def run_in_pool(
 ) -> T:
     """Run `fn` like `in_db`, on the threads of `pool`, fair among tenants."""
     if pool not in _executors:
-        threads = FEW_THREADS.get(pool, settings.DATABASE_THREADS)
+        threads = POOL_THREADS.get(pool, settings.DATABASE_THREADS)
         _executors[pool] = FairExecutor(threads, name=pool.value)
     context = contextvars.copy_context()
     work = partial(fn, *args, **kwargs)
     if pool is DatabasePool.FILES:
         work = partial(_wait_for_locks, work)
-    call = partial(context.run, _run_and_give_back, work)
-    tenant_id = get_scoped_tenant_id() or _lane_tenant.get()
+    call = partial(context.run, _run_and_release, work)
+    tenant_id = get_scoped_tenant_id() or _pool_tenant.get()
     return await asyncio.wrap_future(_executors[pool].submit(tenant_id, call))
 
 
-def use_lanes_as(tenant_id: UUID) -> None:
+def set_pool_tenant(tenant_id: UUID) -> None:
     """Attribute this task's work in the pools to the tenant, also outside its scope."""
-    _lane_tenant.set(tenant_id)
+    _pool_tenant.set(tenant_id)
 
 
 async def run_with_retry(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -210,7 +210,7 @@ async def run_with_retry(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) 
     Raises:
         OperationalError, InterfaceError: The database was unreachable for a minute.
     """
-    deadline = monotonic() + PATIENCE_SECONDS
+    deadline = monotonic() + RETRY_SECONDS
     while True:
         try:
             return await in_db(fn, *args, **kwargs)
@@ -218,7 +218,7 @@ async def run_with_retry(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) 
             if monotonic() > deadline:
                 raise
             log.warning("database_away", work=fn.__name__, error=type(error).__qualname__)
-        await asyncio.sleep(PAUSE_SECONDS)
+        await asyncio.sleep(RETRY_INTERVAL_SECONDS)
 
 
 def call_privileged(name: str, *args: Any) -> list[tuple[Any, ...]]:
@@ -241,5 +241,5 @@ async def run_uncancelled(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
     except asyncio.CancelledError:
         await asyncio.wait({work})
         if not work.cancelled() and work.exception() is not None:
-            log.info("phase_failed_while_stopped", error=type(work.exception()).__qualname__)
+            log.info("cancelled_transaction_failed", error=type(work.exception()).__qualname__)
         raise

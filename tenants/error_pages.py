@@ -10,13 +10,13 @@ from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
 
 from tenants.errors import AtriumError
-from tenants.middleware import error_response, retry_headers
-from tenants.outages import current_outage
+from tenants.middleware import build_json_error, get_retry_headers
+from tenants.outages import get_current_outage
 
 JSON_PATHS = ("/page/", "/v1/")
 
 
-def wants_json(request: HttpRequest) -> bool:
+def is_json_request(request: HttpRequest) -> bool:
     """Return True if the client is a program, judged by the path or the Accept header."""
     if request.path.startswith(JSON_PATHS):
         return True
@@ -24,65 +24,65 @@ def wants_json(request: HttpRequest) -> bool:
     return "application/json" in accepted and "text/html" not in accepted
 
 
-def answer_error(request: HttpRequest, error: AtriumError) -> HttpResponse:
+def render_error(request: HttpRequest, error: AtriumError) -> HttpResponse:
     """Return an action's error as a page or as JSON."""
-    return _answer(request, error.code, error.message, error.http_status, param=error.param)
+    return _render(request, error.code, error.message, error.http_status, param=error.param)
 
 
 def bad_request(request: HttpRequest, exception: Any = None) -> HttpResponse:
     """Return a 400 response."""
-    return _answer(request, "bad_request", _("This request is invalid."), 400)
+    return _render(request, "bad_request", _("This request is invalid."), 400)
 
 
 def permission_denied(request: HttpRequest, exception: Any = None) -> HttpResponse:
     """Return a 403 response."""
-    return _answer(request, "not_allowed", _("You don't have permission to view this page."), 403)
+    return _render(request, "not_allowed", _("You don't have permission to view this page."), 403)
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     """Return a 403 response for a missing or outdated CSRF token."""
     message = _("This form has expired. Go back, reload the page and try again.")
-    return _answer(request, "csrf_failed", message, 403)
+    return _render(request, "csrf_failed", message, 403)
 
 
 def page_not_found(request: HttpRequest, exception: Any = None) -> HttpResponse:
     """Return a 404 response, also for pages that this user may not see."""
-    return _answer(request, "not_found", _("This page doesn't exist."), 404)
+    return _render(request, "not_found", _("This page doesn't exist."), 404)
 
 
 def too_many_requests(request: HttpRequest, exception: Any = None) -> HttpResponse:
     """Return a 429 response."""
     message = _("Too many attempts. Wait a few minutes, then try again.")
-    return _answer(request, "too_many_requests", message, 429)
+    return _render(request, "too_many_requests", message, 429)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """Return a 500 response; without context processors, because one may be the cause."""
-    outage = current_outage()
+    outage = get_current_outage()
     if outage is not None:
-        return _outage(request, outage)
+        return _render_outage(request, outage)
     message = _("Something went wrong on our side. Please try again later.")
-    if wants_json(request):
-        return error_response("server_error", message, status=500)
+    if is_json_request(request):
+        return build_json_error("server_error", message, status=500)
     return HttpResponse(
         render_to_string("tenants/error.html", _build_context(500, message)), status=500
     )
 
 
-def _outage(request: HttpRequest, outage: AtriumError) -> HttpResponse:
+def _render_outage(request: HttpRequest, outage: AtriumError) -> HttpResponse:
     """Return the response for an unreachable database or a full disk."""
     status, message = outage.http_status, _(outage.message)
-    if wants_json(request):
-        return error_response(outage.code, message, status=status)
+    if is_json_request(request):
+        return build_json_error(outage.code, message, status=status)
     page = render_to_string("tenants/error.html", _build_context(status, message))
-    return HttpResponse(page, status=status, headers=retry_headers(status))
+    return HttpResponse(page, status=status, headers=get_retry_headers(status))
 
 
-def _answer(
+def _render(
     request: HttpRequest, code: str, message: str, status: int, *, param: str | None = None
 ) -> HttpResponse:
-    if wants_json(request):
-        return error_response(code, message, status=status, param=param)
+    if is_json_request(request):
+        return build_json_error(code, message, status=status, param=param)
     return render(request, "tenants/error.html", _build_context(status, message), status=status)
 
 

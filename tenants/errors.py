@@ -24,10 +24,12 @@ class AtriumError(Exception):
 
 
 # Default Retry-After in seconds.
-RETRY_AFTER = 5
+RETRY_AFTER_SECONDS = 5
 
 
-def error_body(code: str | None, message: str, *, status: int, param: str | None = None) -> Any:
+def build_error_body(
+    code: str | None, message: str, *, status: int, param: str | None = None
+) -> Any:
     """Return an error as JSON in the Assistants API's format."""
     kind = {429: "requests"}.get(status, "server_error" if status >= 500 else _INVALID)
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
@@ -60,7 +62,7 @@ class AccessDenied(AtriumError):
     http_status = 401
 
 
-class KeyRefused(AccessDenied):
+class InvalidApiKey(AccessDenied):
     """This API key is invalid."""
 
     code = "invalid_api_key"
@@ -68,13 +70,13 @@ class KeyRefused(AccessDenied):
     place: tuple[UUID, UUID] | None = None
 
 
-class BeyondKey(NotAllowed):
+class MissingScope(NotAllowed):
     """This API key does not have the required scope."""
 
     code = "permission_denied"
 
 
-class UserShutOut(NotAllowed):
+class UserDisabled(NotAllowed):
     """This user has been disabled by a company admin."""
 
     code = "permission_denied"
@@ -100,13 +102,13 @@ class TooManyKeys(AtriumError):
     code = "too_many_keys"
 
 
-class FactorNeeded(NotAllowed):
+class SecondFactorRequired(NotAllowed):
     """This session is limited to one company. Sign in again with two-factor authentication."""
 
     code = "second_factor_needed"
 
 
-class ChangedMeanwhile(AtriumError):
+class EditConflict(AtriumError):
     """This was changed in the meantime. Reload it and try again."""
 
     code = "changed_meanwhile"
@@ -125,7 +127,7 @@ class ChangedMeanwhile(AtriumError):
         there is no row.
 
         Raises:
-            ChangedMeanwhile: The row has another version.
+            EditConflict: The row has another version.
         """
         if version is not None and row is not None and row.version != version:
             raise cls(row)
@@ -138,7 +140,7 @@ class LastOwner(AtriumError):
     http_status = 409
 
 
-class InvitationGone(AtriumError):
+class InvalidInvitation(AtriumError):
     """This invitation was used, withdrawn or has expired. Ask for a new one."""
 
     code = "invitation_gone"
@@ -152,14 +154,14 @@ class WrongAccount(AtriumError):
     http_status = 409
 
 
-class AddressUnproven(AtriumError):
+class UnverifiedAddress(AtriumError):
     """Confirm your email address first: set a new password with "Forgot your password?"."""
 
     code = "address_unproven"
     http_status = 403
 
 
-class SignInFirst(AtriumError):
+class SignInRequired(AtriumError):
     """Something went wrong. If you have an account with this address, sign in first."""
 
     code = "sign_in_first"

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
 from typing import Any
 
-_Call = tuple["Future[Any]", Callable[[], Any]]
+_QueuedCall = tuple["Future[Any]", Callable[[], Any]]
 
 
 class FairExecutor:
@@ -19,7 +19,7 @@ class FairExecutor:
 
     def __init__(self, threads: int, *, name: str) -> None:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
-        self._waiting: OrderedDict[Hashable, deque[_Call]] = OrderedDict()
+        self._waiting: OrderedDict[Hashable, deque[_QueuedCall]] = OrderedDict()
         self._lock = Lock()
 
     def submit(self, key: Hashable, call: Callable[[], Any]) -> Future[Any]:
@@ -40,7 +40,7 @@ class FairExecutor:
             future.set_exception(error)
             raise  # into the inner pool's future, whose result is never read
 
-    def _take_next(self) -> _Call:
+    def _take_next(self) -> _QueuedCall:
         """Remove and return the first call of the key whose turn it is.
 
         Each submission runs this once, so a call is always available.

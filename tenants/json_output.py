@@ -24,7 +24,7 @@ class JsonCommand(BaseCommand):
         """Add --json, and report errors in the arguments like all other errors."""
         parser = super().create_parser(prog_name, subcommand, **kwargs)
         parser.add_argument("--json", action="store_true", help="print one JSON object")
-        parser.error = self._refuse  # type: ignore[method-assign]
+        parser.error = self._fail  # type: ignore[method-assign]
         return parser
 
     def perform(self, **options: Any) -> tuple[dict[str, Any], str]:
@@ -36,13 +36,13 @@ class JsonCommand(BaseCommand):
         try:
             found, line = self.perform(**options)
         except AtriumError as error:
-            self._refuse(error.message)
+            self._fail(error.message)
         except (OperationalError, ProgrammingError) as error:
             words = str(error).strip().splitlines()[0]
-            self._refuse(f"The database is not ready ({words}). Run `make up` once.")
+            self._fail(f"The database is not ready ({words}). Run `make up` once.")
         self.stdout.write(json.dumps(found) if options["json"] else line)
 
-    def _refuse(self, message: str) -> NoReturn:
+    def _fail(self, message: str) -> NoReturn:
         if getattr(self, "_called_from_command_line", False):
             self.stderr.write(message)
             sys.exit(1)

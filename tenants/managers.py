@@ -10,7 +10,7 @@ from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.expressions import Expression
 
-from tenants.scope import TenantScopeError, current_tenant_id
+from tenants.scope import TenantScopeError, require_tenant_id
 
 if TYPE_CHECKING:
     from django.db.models.sql.compiler import SQLCompiler
@@ -39,7 +39,7 @@ class CurrentTenant(Expression):
         Raises:
             TenantScopeError: There is no scope, or no transaction.
         """
-        tenant_id = current_tenant_id()
+        tenant_id = require_tenant_id()
         if not connection.in_atomic_block:
             # Row-level security reads a transaction-local setting: outside a
             # transaction every table would look empty instead of failing.
@@ -80,7 +80,7 @@ class TenantManager(models.Manager.from_queryset(TenantQuerySet)):  # type: igno
 class TenantModel(models.Model):
     """A row that belongs to one tenant.
 
-    Subclasses inherit Meta, list `*tenant_constraints(...)` in their constraints, and
+    Subclasses inherit Meta, list `*build_tenant_constraints(...)` in their constraints, and
     have `tenants.row_level_security.EnableRowLevelSecurity` in a migration; a system
     check requires all three.
     """
@@ -102,7 +102,7 @@ class TenantModel(models.Model):
         Raises:
             TenantScopeError: There is no scope, or the row belongs to another tenant.
         """
-        tenant_id = current_tenant_id()
+        tenant_id = require_tenant_id()
         own: UUID | None = self.tenant_id
         if own is None:
             self.tenant_id = tenant_id

@@ -12,22 +12,22 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from encrypted_fields.fields import EncryptedTextField
 
 
-class SealedAdapter(DefaultMFAAdapter):  # type: ignore[misc]
+class EncryptedMfaAdapter(DefaultMFAAdapter):  # type: ignore[misc]
     """MFA adapter that encrypts with the newest FIELD_ENCRYPTION_KEYS and decrypts with all."""
 
     def encrypt(self, text: str) -> str:
         """Encrypt a secret for the database."""
-        return _fernet().encrypt(text.encode()).decode()
+        return _get_fernet().encrypt(text.encode()).decode()
 
     def decrypt(self, encrypted_text: str) -> str:
         """Decrypt a secret; return "" if no key fits."""
         try:
-            return _fernet().decrypt(encrypted_text.encode()).decode()
+            return _get_fernet().decrypt(encrypted_text.encode()).decode()
         except InvalidToken:
             return ""
 
 
 @cache
-def _fernet() -> Fernet | MultiFernet:
+def _get_fernet() -> Fernet | MultiFernet:
     fernet: Fernet | MultiFernet = EncryptedTextField().f
     return fernet

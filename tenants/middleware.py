@@ -12,8 +12,8 @@ from django.utils.translation import gettext as _
 
 from tenants.actions import get_or_build_external_principal, record_refused_key
 from tenants.actions.external import USER_HEADER
-from tenants.authentication import Principal, principal_for_key, principal_for_session
-from tenants.errors import RETRY_AFTER, AtriumError, KeyRefused, error_body
+from tenants.authentication import Principal, authenticate_key, get_session_principal
+from tenants.errors import RETRY_AFTER_SECONDS, AtriumError, InvalidApiKey, build_error_body
 from tenants.scope import tenant_scope
 
 MEMBERSHIP_HEADER = "X-Atrium-Membership"
@@ -36,45 +36,45 @@ class PrincipalMiddleware:
     def _serve(self, request: HttpRequest) -> HttpResponse:
         """Authenticate, compare with the membership the page was rendered for, serve in scope."""
         try:
-            principal = self._decide(request)
+            principal = self._authenticate(request)
         except AtriumError as error:
-            return error_response(
+            return build_json_error(
                 error.code, error.message, status=error.http_status, param=error.param
             )
         request.principal = principal  # type: ignore[attr-defined]
         if principal is None:
             return self.get_response(request)
-        structlog.contextvars.bind_contextvars(**log_ids(principal))
+        structlog.contextvars.bind_contextvars(**get_log_ids(principal))
         asserted = request.headers.get(MEMBERSHIP_HEADER)
         if asserted is not None and asserted != str(principal.membership_id):
-            return error_response(
+            return build_json_error(
                 "company_changed", _("You switched companies. Reload the page."), status=409
             )
-        with tenant_scope(principal.tenant_id), localised(principal):
+        with tenant_scope(principal.tenant_id), LocaleOverride(principal):
             return self.get_response(request)
 
-    def _decide(self, request: HttpRequest) -> Principal | None:
+    def _authenticate(self, request: HttpRequest) -> Principal | None:
         scheme, _sep, secret = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() == "bearer":
             # An invalid key never falls back to a session cookie sent with the same request.
             try:
-                principal = principal_for_key(secret.strip())
-            except KeyRefused as refusal:
+                principal = authenticate_key(secret.strip())
+            except InvalidApiKey as refusal:
                 if refusal.place is not None:
                     record_refused_key(*refusal.place)
                 raise
             user = request.headers.get(USER_HEADER)
             return principal if user is None else get_or_build_external_principal(principal, user)
-        return principal_for_session(request.user, request.session)
+        return get_session_principal(request.user, request.session)
 
 
-def log_ids(principal: Principal) -> dict[str, str]:
+def get_log_ids(principal: Principal) -> dict[str, str]:
     """Return the ids that each log line of a principal contains."""
     ids = {"tenant_id": principal.tenant_id, "membership_id": principal.membership_id}
     return {name: str(value) for name, value in ids.items() if value is not None}
 
 
-class localised:  # noqa: N801
+class LocaleOverride:
     """Context manager that activates the member's language and time zone."""
 
     def __init__(self, principal: Principal) -> None:
@@ -91,14 +91,14 @@ class localised:  # noqa: N801
         self.language.__exit__(*error)  # type: ignore[arg-type]
 
 
-def error_response(
+def build_json_error(
     code: str | None, message: str, *, status: int, param: str | None = None
 ) -> JsonResponse:
     """Return an error as a JSON response."""
-    body = error_body(code, message, status=status, param=param)
-    return JsonResponse(body, status=status, headers=retry_headers(status))
+    body = build_error_body(code, message, status=status, param=param)
+    return JsonResponse(body, status=status, headers=get_retry_headers(status))
 
 
-def retry_headers(status: int) -> dict[str, str]:
+def get_retry_headers(status: int) -> dict[str, str]:
     """Return the Retry-After header for a 503, and no headers for other statuses."""
-    return {"Retry-After": str(RETRY_AFTER)} if status == 503 else {}
+    return {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == 503 else {}

@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 
 from tenants import clock
 from tenants.company_factors import CompanyFactor
-from tenants.constraints import tenant_constraints
+from tenants.constraints import build_tenant_constraints
 from tenants.managers import CurrentTenant, TenantManager, TenantModel, TenantQuerySet
 from tenants.reading_periods import ReadingPeriod
 
@@ -179,7 +179,7 @@ class User(AbstractBaseUser, PermissionsMixin):
         return check_password(raw_password, stored, renew)
 
 
-def _is_somebody() -> models.Q:
+def _build_identity_condition() -> models.Q:
     """Return the valid combinations of `kind`, `user`, `sponsor` and `external_id`."""
     alone = models.Q(sponsor__isnull=True, external_id__isnull=True)
     sponsored = models.Q(sponsor__isnull=False, external_id__isnull=False)
@@ -265,12 +265,14 @@ class Membership(TenantModel):
         verbose_name = _("member")
         verbose_name_plural = _("members")
         constraints: ClassVar[list[models.BaseConstraint]] = [
-            *tenant_constraints("membership", sponsor="CASCADE"),
+            *build_tenant_constraints("membership", sponsor="CASCADE"),
             models.UniqueConstraint(fields=["tenant", "user"], name="membership_one_per_user"),
             models.UniqueConstraint(
                 fields=["tenant", "sponsor", "external_id"], name="membership_one_per_external_id"
             ),
-            models.CheckConstraint(condition=_is_somebody(), name="membership_is_somebody"),
+            models.CheckConstraint(
+                condition=_build_identity_condition(), name="membership_is_somebody"
+            ),
             models.CheckConstraint(
                 condition=models.Q(kind=MemberKind.PERSON)
                 | models.Q(kind=MemberKind.PROGRAM, role__in=[Role.MEMBER, Role.ADMIN])
@@ -342,7 +344,7 @@ class Invitation(TenantModel):
     class Meta(TenantModel.Meta):
         verbose_name = _("invitation")
         verbose_name_plural = _("invitations")
-        constraints: ClassVar[list[models.BaseConstraint]] = tenant_constraints(
+        constraints: ClassVar[list[models.BaseConstraint]] = build_tenant_constraints(
             "invitation", invited_by="SET NULL"
         )
 
@@ -393,7 +395,7 @@ class ApiKey(TenantModel):
     class Meta(TenantModel.Meta):
         verbose_name = _("API key")
         verbose_name_plural = _("API keys")
-        constraints: ClassVar[list[models.BaseConstraint]] = tenant_constraints(
+        constraints: ClassVar[list[models.BaseConstraint]] = build_tenant_constraints(
             "apikey", membership="CASCADE"
         )
 
@@ -437,7 +439,7 @@ class AuditEvent(TenantModel):
     class Meta(TenantModel.Meta):
         verbose_name = _("audit event")
         verbose_name_plural = _("audit log")
-        constraints: ClassVar[list[models.BaseConstraint]] = tenant_constraints("audit")
+        constraints: ClassVar[list[models.BaseConstraint]] = build_tenant_constraints("audit")
         indexes: ClassVar[list[models.Index]] = [
             models.Index(fields=["tenant", "-created_at"], name="audit_newest"),
             models.Index(

@@ -10,7 +10,7 @@ from django.db import transaction
 from django.utils.translation import gettext as _
 
 
-def mail_notice(address: str, subject: str, text: str) -> bool:
+def send_notice(address: str, subject: str, text: str) -> bool:
     """Send a notification after the commit; return whether mail is configured.
 
     A failure of the mail server is logged and does not undo the change.

@@ -13,13 +13,13 @@ from django_structlog.middlewares import RequestMiddleware
 
 from tenants.errors import AtriumError
 
-NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
 _DATABASE_DISK_FULL = "53100"
 
 log = structlog.get_logger(__name__)
 
 
-class DatabaseAway(AtriumError):
+class DatabaseUnavailable(AtriumError):
     """The database is temporarily unavailable. Try again in a moment."""
 
     code = "unavailable"
@@ -34,22 +34,22 @@ class DiskFull(AtriumError):
     http_status = 507
 
 
-def outage_of(error: BaseException | None) -> AtriumError | None:
+def classify_outage(error: BaseException | None) -> AtriumError | None:
     """Return the error to report for a database or disk failure; None for any other error.
 
     Lock timeouts and connection pool timeouts count as database failures: a retry may succeed.
     """
     if isinstance(error, OperationalError | InterfaceError):
         state = getattr(error.__cause__, "sqlstate", None)
-        return DiskFull() if state == _DATABASE_DISK_FULL else DatabaseAway()
-    if isinstance(error, OSError) and error.errno in NO_ROOM:
+        return DiskFull() if state == _DATABASE_DISK_FULL else DatabaseUnavailable()
+    if isinstance(error, OSError) and error.errno in DISK_FULL_ERRNOS:
         return DiskFull()
     return None
 
 
 def log_outage(error: BaseException, **where: Any) -> bool:
     """Log an outage in one line, without a traceback; return whether the error is one."""
-    outage = outage_of(error)
+    outage = classify_outage(error)
     if outage is None:
         return False
     event = "disk_full" if isinstance(outage, DiskFull) else "database_away"
@@ -58,11 +58,11 @@ def log_outage(error: BaseException, **where: Any) -> bool:
     return True
 
 
-class RequestLog(RequestMiddleware):
+class RequestLogMiddleware(RequestMiddleware):
     """Middleware that logs requests; an outage is logged without traceback or user query."""
 
     def _process_exception(self, request: HttpRequest, exception: Exception) -> None:
-        outage = outage_of(exception)
+        outage = classify_outage(exception)
         if outage is None:
             super()._process_exception(request, exception)
             return
@@ -73,6 +73,6 @@ class RequestLog(RequestMiddleware):
             log_outage(exception, code=outage.http_status, request=self.format_request(request))
 
 
-def current_outage() -> AtriumError | None:
+def get_current_outage() -> AtriumError | None:
     """Return the error to report for the exception being handled, if it is an outage."""
-    return outage_of(sys.exc_info()[1])
+    return classify_outage(sys.exc_info()[1])

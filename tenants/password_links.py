@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tenants.accounts.adapter import base_url
+from tenants.accounts.adapter import get_base_url
 from tenants.actions import make_reset_link
 from tenants.models import User
 
@@ -26,6 +26,6 @@ def describe_password(
         return {}, ""
     if not created and user.address_proven_at is not None:
         return {}, " The account already existed and keeps its password."
-    link = make_reset_link(None, user.email, base_url=base_url(None))
+    link = make_reset_link(None, user.email, base_url=get_base_url(None))
     note = "" if created else _RESET
     return {"password_link": link}, f"{note}\nTo set a password: {link}"

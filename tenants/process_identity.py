@@ -22,7 +22,7 @@ class ProcessIdentity:
 _identity = ProcessIdentity()
 
 
-def current_identity() -> ProcessIdentity:
+def get_identity() -> ProcessIdentity:
     """Return the identity; without a supervisor it has no id and no predecessors."""
     return _identity
 

@@ -13,7 +13,7 @@ from tenants.models import CHAT_OPENED, AuditEvent, Membership
 from tenants.reading_periods import ReadingPeriod
 
 MAX_PERIODS = 50
-MAX_OPENINGS = 100
+MAX_READINGS = 100
 
 # Returns the titles of a member's existing chats by id.
 Titles = Callable[[Principal, Iterable[str]], dict[str, str]]
@@ -33,35 +33,35 @@ class Reading:
     chats: list[tuple[str, str]]
 
 
-class _Chats:
+class _ChatTitles:
     """Source of chat titles, registered at start-up by the app that has chats."""
 
     def __init__(self) -> None:
         self.titles: Titles = lambda _principal, _ids: {}
 
 
-_chats = _Chats()
+_chat_titles = _ChatTitles()
 
 
 def provide_titles(titles: Titles) -> None:
     """Register `titles` as the source of chat titles."""
-    _chats.titles = titles
+    _chat_titles.titles = titles
 
 
-def periods_of(membership: Membership) -> list[ReadingPeriod]:
+def list_reading_periods(membership: Membership) -> list[ReadingPeriod]:
     """Return when admins could read a member's chats, newest first. Call in the tenant scope."""
     periods = ReadingPeriod.objects.all()
     return list(periods.concerning(membership)[:MAX_PERIODS])
 
 
-def readings_of(principal: Principal) -> list[Reading]:
+def list_readings(principal: Principal) -> list[Reading]:
     """Return the latest accesses of admins to the principal's chats."""
     membership_id = principal.membership_id
     assert membership_id is not None
     with transaction.atomic():
-        events = list(AuditEvent.objects.all().readings_of(membership_id)[:MAX_OPENINGS])
-        ids = {event.pk: _chats_in(event) for event in events}
-        titles = _chats.titles(
+        events = list(AuditEvent.objects.all().readings_of(membership_id)[:MAX_READINGS])
+        ids = {event.pk: _get_chat_ids(event) for event in events}
+        titles = _chat_titles.titles(
             principal, {chat_id for chat_ids in ids.values() for chat_id in chat_ids}
         )
     return [
@@ -75,7 +75,7 @@ def readings_of(principal: Principal) -> list[Reading]:
     ]
 
 
-def _chats_in(event: AuditEvent) -> list[str]:
+def _get_chat_ids(event: AuditEvent) -> list[str]:
     if event.action == CHAT_OPENED:
         return [event.subject]
     return [str(chat_id) for chat_id in event.data.get("threads", [])]

@@ -11,7 +11,7 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from tenants.constraints import tenant_constraints
+from tenants.constraints import build_tenant_constraints
 from tenants.managers import TenantManager, TenantModel, TenantQuerySet
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class ReadingPeriod(TenantModel):
         verbose_name = _("reading period")
         verbose_name_plural = _("reading periods")
         constraints: ClassVar[list[models.BaseConstraint]] = [
-            *tenant_constraints("reading_period"),
+            *build_tenant_constraints("reading_period"),
             models.UniqueConstraint(
                 fields=["tenant"],
                 condition=models.Q(ended_at=None),
@@ -81,7 +81,9 @@ class ReadingNotice:
     through: datetime
 
 
-def notice_for(membership: Membership, periods: Iterable[ReadingPeriod]) -> ReadingNotice | None:
+def get_reading_notice(
+    membership: Membership, periods: Iterable[ReadingPeriod]
+) -> ReadingNotice | None:
     """Return the notice about `periods` that a member must see, or None.
 
     For a member who has never acknowledged a notice, an open period counts even if it began

@@ -10,8 +10,8 @@ from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ProjectState
 
 OWNER, APP, DOORS = "atrium_owner", "atrium_app", "atrium_doors"
-SETTING = "atrium.tenant_id"
-CURRENT_TENANT_SQL = f"NULLIF(current_setting('{SETTING}', true), '')::uuid"
+TENANT_SETTING = "atrium.tenant_id"
+CURRENT_TENANT_SQL = f"NULLIF(current_setting('{TENANT_SETTING}', true), '')::uuid"
 
 
 class EnableRowLevelSecurity(Operation):
@@ -118,8 +118,8 @@ class SecurityDefinerFunction(Operation):
             f"CREATE OR REPLACE FUNCTION {name} RETURNS {self.returns} LANGUAGE sql STABLE "
             "SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp "
             f"AS $door$ {self.body} $door$",
-            f"REVOKE ALL ON FUNCTION {self._bare()} FROM PUBLIC",
-            f"GRANT EXECUTE ON FUNCTION {self._bare()} TO {APP}",
+            f"REVOKE ALL ON FUNCTION {self._get_call_signature()} FROM PUBLIC",
+            f"GRANT EXECUTE ON FUNCTION {self._get_call_signature()} TO {APP}",
             "RESET ROLE",
         ):
             schema_editor.execute(statement)
@@ -133,10 +133,10 @@ class SecurityDefinerFunction(Operation):
     ) -> None:
         """Drop the function."""
         schema_editor.execute(f"SET LOCAL ROLE {DOORS}")
-        schema_editor.execute(f"DROP FUNCTION {self._bare()}")
+        schema_editor.execute(f"DROP FUNCTION {self._get_call_signature()}")
         schema_editor.execute("RESET ROLE")
 
-    def _bare(self) -> str:
+    def _get_call_signature(self) -> str:
         """Return name(types), because GRANT and DROP ignore argument names and defaults."""
         name, _, arguments = self.signature.partition("(")
         types = [

@@ -34,7 +34,7 @@ def get_scoped_tenant_id() -> UUID | None:
     return _tenant_id.get()
 
 
-def current_tenant_id() -> UUID:
+def require_tenant_id() -> UUID:
     """Return the tenant in scope.
 
     Raises:

@@ -24,7 +24,7 @@ class RequestTurns:
         self._waiting: OrderedDict[Hashable, deque[asyncio.Future[None]]] = OrderedDict()
 
     @asynccontextmanager
-    async def taken(self, key: Hashable) -> AsyncIterator[None]:
+    async def hold(self, key: Hashable) -> AsyncIterator[None]:
         """Wait for a turn and hold it until the block or `end_turn` ends it."""
         await self._take(key)
         turn = RequestTurn(self, key)
@@ -48,12 +48,12 @@ class RequestTurns:
             await turn
         except asyncio.CancelledError:
             if turn.cancelled():
-                self._forget(key, turn)
+                self._remove_waiter(key, turn)
             else:
-                self.give_up(key)
+                self.release(key)
             raise
 
-    def give_up(self, key: Hashable) -> None:
+    def release(self, key: Hashable) -> None:
         """Release a turn and grant it to the next waiting request."""
         self._held[key] -= 1
         if not self._held[key]:
@@ -64,12 +64,12 @@ class RequestTurns:
             if not self._has_room_for(key):
                 return
             turn = self._waiting[key][0]
-            self._forget(key, turn)
+            self._remove_waiter(key, turn)
             if not turn.done():
                 turn.set_result(None)
                 self._held[key] += 1
 
-    def _forget(self, key: Hashable, turn: asyncio.Future[None]) -> None:
+    def _remove_waiter(self, key: Hashable, turn: asyncio.Future[None]) -> None:
         turns = self._waiting.get(key, deque())
         if turn in turns:
             turns.remove(turn)
@@ -92,7 +92,7 @@ class RequestTurn:
         """Release the turn once. Call in the event loop's thread."""
         if not self._ended:
             self._ended = True
-            self._turns.give_up(self._key)
+            self._turns.release(self._key)
 
     def end_soon(self) -> None:
         """Release the turn from any thread; see `end`."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 # Control characters, including NUL, and surrogates: PostgreSQL cannot store them properly.
-_UNFIT = {"Cc", "Cs"}
+_FORBIDDEN_CATEGORIES = {"Cc", "Cs"}
 MAX_PASSWORD_LENGTH = 4096
 
 
@@ -30,7 +30,7 @@ def clean_text(value: object, *, param: str, most: int, least: int = 1) -> str:
     if not isinstance(value, str):
         raise Invalid(_("This must be a string."), param=param)
     text = value.strip()
-    if any(unicodedata.category(character) in _UNFIT for character in text):
+    if any(unicodedata.category(character) in _FORBIDDEN_CATEGORIES for character in text):
         raise Invalid(_("This contains characters that are not allowed."), param=param)
     if len(text) < least:
         raise Invalid(_("This field is required."), param=param)

@@ -56,6 +56,6 @@ ID_FORMS = (
 )  # fmt: skip
 
 
-def bad_bodies(field: str) -> dict[str, bytes]:
+def build_bad_bodies(field: str) -> dict[str, bytes]:
     """Return all bad documents with this field name."""
     return {name: raw.replace(b"{field}", field.encode()) for name, raw in BAD_JSON.items()}

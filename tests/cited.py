@@ -8,12 +8,12 @@ from typing import Any
 
 from tests.database import TestDatabase
 
-CITING = """
+CITING_MESSAGES = """
 SELECT id, content FROM chat_message
 WHERE jsonb_path_exists(content, '$[*].text.annotations[*] ? (@.type == "file_citation")')
 """
 SOURCE = "SELECT file_id, text FROM chat_storefile WHERE id = %s"
-FOUND = "SELECT details -> 'results' FROM chat_toolcall WHERE details @> %s::jsonb"
+SEARCH_RESULTS = "SELECT details -> 'results' FROM chat_toolcall WHERE details @> %s::jsonb"
 
 
 def check_citations(database: TestDatabase) -> None:
@@ -24,7 +24,7 @@ def check_citations(database: TestDatabase) -> None:
     Raises:
         AssertionError: a citation is invalid; only the first one is reported.
     """
-    for message, content in database.owner.execute(CITING).fetchall():
+    for message, content in database.owner.execute(CITING_MESSAGES).fetchall():
         for part in content:
             text: dict[str, Any] = part.get("text") or {}
             for annotation in text.get("annotations", []):
@@ -50,7 +50,7 @@ def _texts_at(database: TestDatabase, place: dict[str, Any]) -> Iterator[tuple[s
         yield row[0], row[1][start:end]
         return
     wanted = json.dumps({"results": [{"store_file": place["store_file"]}]})
-    for (results,) in database.owner.execute(FOUND, [wanted]).fetchall():
+    for (results,) in database.owner.execute(SEARCH_RESULTS, [wanted]).fetchall():
         for result in results:
             if result["start"] <= start and end <= result["end"]:
                 yield (

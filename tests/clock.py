@@ -34,7 +34,7 @@ def wait_until(done: Callable[[], object], *, seconds: float = WAIT_SECONDS) -> 
 
 
 @contextmanager
-def promised(seconds: float) -> Iterator[None]:
+def time_limit(seconds: float) -> Iterator[None]:
     """Fail if the block takes longer than `seconds`, not counting time the machine was busy.
 
     The time is counted in short sleeps. A sleep that takes longer than requested shows that the

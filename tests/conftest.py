@@ -25,7 +25,7 @@ from tests.cited import check_citations
 from tests.database import HEARTBEATS, TestDatabase, test_database
 from tests.log_scan import scanned_log
 from tests.reaper import begin_watch, end_watch
-from tests.server import RUNNING, Server, only, serve
+from tests.server import RUNNING, Server, freeze_other_servers, serve
 from tests.skip_summary import print_skip_summary
 from tests.world import World, build_world
 
@@ -106,7 +106,7 @@ def _no_memory_of_other_tests() -> None:
     """
     cache.clear()
     tenant_policy_cache.clear()
-    session_activity.forget()
+    session_activity.clear_recorded()
 
 
 @pytest.fixture(autouse=True)
@@ -160,7 +160,7 @@ def stored(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 def only_its_servers(request: pytest.FixtureRequest) -> None:
     """Freeze all servers except those used by the test, so that they leave its database alone."""
     if RUNNING:
-        only(request.fixturenames)
+        freeze_other_servers(request.fixturenames)
 
 
 @pytest.fixture(scope="session")

@@ -28,11 +28,11 @@ from tests.reaper import watch_cluster
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 # Tables whose rows are created by `migrate`; tests may rely on them.
-MADE_BY_MIGRATE = ("django_migrations", "django_content_type", "auth_permission")
+MIGRATION_TABLES = ("django_migrations", "django_content_type", "auth_permission")
 # Tables written by a server process only once, at its start.
 HEARTBEATS = ("chat_process", "procrastinate_workers")
 CLEANING_TRIES = 5
-STILL_WRITTEN = (
+WRITE_CONFLICTS = (
     psycopg.errors.DeadlockDetected,
     psycopg.errors.LockNotAvailable,
     psycopg.errors.ForeignKeyViolation,
@@ -45,7 +45,7 @@ def data_dir() -> Path:
     return Path(named) if named else default_data_dir(CHECKOUT) / "test"
 
 
-def django_settings(url: str) -> dict[str, Any]:
+def build_django_settings(url: str) -> dict[str, Any]:
     """Return Django's settings for one connection without a pool."""
     parts = urlsplit(url)
     return {
@@ -66,7 +66,7 @@ class TestDatabase:
     cluster: embedded.Cluster
     name: str
     owner: psycopg.Connection[tuple[Any, ...]]
-    kept: set[str] = field(default_factory=lambda: set(MADE_BY_MIGRATE))
+    kept: set[str] = field(default_factory=lambda: set(MIGRATION_TABLES))
     let_go: Callable[[], None] = lambda: None
 
     @property
@@ -95,7 +95,7 @@ class TestDatabase:
         for _attempt in range(CLEANING_TRIES - 1):
             try:
                 self._empty()
-            except STILL_WRITTEN:
+            except WRITE_CONFLICTS:
                 # A server process was still writing the end of an answer or an indexed document,
                 # or was frozen while it sent a statement.
                 self.let_go()
@@ -148,7 +148,7 @@ def test_database(worker: str) -> Iterator[TestDatabase]:
     """Create a database for this test process, with alias `default` connected as the app."""
     watch_cluster(data_dir())
     with embedded.running(data_dir(), durable=False) as cluster:
-        template = migrated_template(cluster)
+        template = ensure_migrated_template(cluster)
         name = f"test_{worker}_{os.getpid()}"
         cluster.drop_database(name)
         cluster.create_database(name, template)
@@ -171,15 +171,15 @@ def connect_default(url: str) -> None:
     """Connect this process's `default` alias to another database."""
     connection = connections["default"]
     connection.close()
-    connection.settings_dict.update({"OPTIONS": {}, **django_settings(url)})
+    connection.settings_dict.update({"OPTIONS": {}, **build_django_settings(url)})
 
 
-def migrated_template(cluster: embedded.Cluster) -> str:
+def ensure_migrated_template(cluster: embedded.Cluster) -> str:
     """Return the name of a migrated database, created once per state of the migrations."""
-    name = f"test_template_{_state_of_migrations()}"
+    name = f"test_template_{_hash_migrations()}"
     with (cluster.data_dir / "template.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        present = _databases(cluster)
+        present = _list_databases(cluster)
         if name not in present:
             _drop_leftovers(cluster, present)
             cluster.drop_database(f"{name}_unfinished")
@@ -190,7 +190,7 @@ def migrated_template(cluster: embedded.Cluster) -> str:
 
 
 def _migrate(url: str) -> None:
-    template = {**connections["default"].settings_dict, "OPTIONS": {}, **django_settings(url)}
+    template = {**connections["default"].settings_dict, "OPTIONS": {}, **build_django_settings(url)}
     connections.settings["owner"] = template
     try:
         call_command("migrate", database="owner", verbosity=0, interactive=False)
@@ -200,7 +200,7 @@ def _migrate(url: str) -> None:
         del connections.settings["owner"]
 
 
-def _databases(cluster: embedded.Cluster) -> list[str]:
+def _list_databases(cluster: embedded.Cluster) -> list[str]:
     with cluster.connect_as_superuser() as connection:
         rows = connection.execute("SELECT datname FROM pg_database").fetchall()
     return [name for (name,) in rows]
@@ -216,7 +216,7 @@ def _drop_leftovers(cluster: embedded.Cluster, present: list[str]) -> None:
             cluster.drop_database(name)
 
 
-def _state_of_migrations() -> str:
+def _hash_migrations() -> str:
     digest = hashlib.sha256()
     sources = [
         Path(str(module.__file__)) for module in (row_level_security, constraints, database_roles)

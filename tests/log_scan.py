@@ -41,10 +41,10 @@ def scanned_log(*forbidden: str) -> Iterator[list[str]]:
         yield scan.lines
     finally:
         root.removeHandler(scan)
-    assert forbidden_in("\n".join(scan.lines), *forbidden) == []
+    assert find_forbidden("\n".join(scan.lines), *forbidden) == []
 
 
-def forbidden_in(text: str, *forbidden: str) -> list[str]:
+def find_forbidden(text: str, *forbidden: str) -> list[str]:
     """Return the lines that contain one of the words, by default those of FORBIDDEN."""
     words = forbidden or FORBIDDEN
     return [line for line in text.splitlines() if any(word in line for word in words)]

@@ -55,7 +55,7 @@ def end_watch() -> None:
 
 def watch_cluster(data_dir: Path) -> None:
     """Register a database folder: the watchdog stops its server if the tests left it running."""
-    _tell(cluster=str(data_dir))
+    _report(cluster=str(data_dir))
 
 
 def _start() -> subprocess.Popen[str]:
@@ -76,12 +76,12 @@ def _watch_children() -> None:
 
     def reported(child: Any, *args: Any, **kwargs: Any) -> None:
         create(child, *args, **kwargs)
-        _tell(pid=child.pid, started=start_of(child.pid))
+        _report(pid=child.pid, started=get_start_time(child.pid))
 
     subprocess.Popen.__init__ = reported  # type: ignore[assignment, method-assign]
 
 
-def _tell(**what: object) -> None:
+def _report(**what: object) -> None:
     for process in _reaper:
         assert process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
@@ -89,7 +89,7 @@ def _tell(**what: object) -> None:
             process.stdin.flush()
 
 
-def start_of(pid: int) -> str | None:
+def get_start_time(pid: int) -> str | None:
     """Return the start time of a process in ticks since boot, or None if it is gone or a zombie.
 
     Together with the process id it identifies a process uniquely.
@@ -111,18 +111,18 @@ def reap(told: TextIO) -> None:
             children[what["pid"]] = what["started"]
         clusters += [what["cluster"]] if "cluster" in what else []
     for _look in range(LOOKS):
-        left = [pid for pid, started in children.items() if start_of(pid) == started]
+        left = [pid for pid, started in children.items() if get_start_time(pid) == started]
         if not left:
             break
         for pid in left:
-            for item in (*descendants_of(pid), pid):
+            for item in (*list_descendants(pid), pid):
                 _kill(item)
         time.sleep(PAUSE_SECONDS)
     for cluster in clusters:
         stop_unused(Path(cluster))
 
 
-def descendants_of(pid: int) -> list[int]:
+def list_descendants(pid: int) -> list[int]:
     """Return the descendants of a process, except other watchdogs."""
     found: list[int] = []
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
@@ -132,7 +132,7 @@ def descendants_of(pid: int) -> list[int]:
             continue
         for child in children:
             if not is_reaper(child):
-                found += [child, *descendants_of(child)]
+                found += [child, *list_descendants(child)]
     return found
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from django.conf import settings
 
 from tests.database import CHECKOUT, TestDatabase
-from tests.log_scan import forbidden_in
+from tests.log_scan import find_forbidden
 from tests.ports import reserved_port
 
 # Only to detect a hang: on a busy machine the start may take long.
@@ -73,7 +73,7 @@ def serve(
     `successor_of` is an ended server whose address is reused. `grace_seconds` is the time limit
     for open connections at shutdown.
     """
-    env = {**environment_of(database, folder), **(environment or {})}
+    env = {**build_environment(database, folder), **(environment or {})}
     if pages:
         _collect_static(env)
     log = folder / "server.log"
@@ -101,13 +101,13 @@ def serve(
             _FROZEN.discard(process.pid)
             process.send_signal(signal.SIGCONT)
             _stop(process)
-        assert forbidden_in(server.logged()) == [], "The server's log holds what people wrote."
+        assert find_forbidden(server.logged()) == [], "The server's log holds what people wrote."
 
 
 _FROZEN: set[int] = set()
 
 
-def only(fixtures: Collection[str]) -> None:
+def freeze_other_servers(fixtures: Collection[str]) -> None:
     """Freeze shared servers of other fixtures, which would claim unowned runs of the test.
 
     A server that is using the database is resumed and frozen a little later, since a frozen
@@ -155,7 +155,7 @@ def _thaw() -> None:
     _FROZEN.clear()
 
 
-def environment_of(database: TestDatabase, folder: Path) -> dict[str, str]:
+def build_environment(database: TestDatabase, folder: Path) -> dict[str, str]:
     """Return the environment of an Atrium process on the test database."""
     inherited = {
         name: value

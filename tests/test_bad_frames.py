@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from chat.web.frames import FRAMES
 from tenants.db import in_db
-from tests.bad_json import ID_FORMS, WRONG_VALUES, bad_bodies
+from tests.bad_json import ID_FORMS, WRONG_VALUES, build_bad_bodies
 from tests.database import TestDatabase
 from tests.isolation.rows import Rows, build_rows, contents
 from tests.isolation.socket_in_process import SocketInProcess, socket_of
@@ -85,7 +85,7 @@ async def assert_alive(socket: SocketInProcess) -> None:
 async def test_bad_json_is_answered(rows: Rows, database: TestDatabase) -> None:
     before = await in_db(contents, database)
     async with socket_of(rows.world.acme, "alice") as socket:
-        for raw in bad_bodies("id").values():
+        for raw in build_bad_bodies("id").values():
             try:
                 text = raw.decode()
             except UnicodeDecodeError:

@@ -12,7 +12,7 @@ from django.test import Client
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.bad_json import ID_FORMS, WRONG_VALUES, bad_bodies
+from tests.bad_json import ID_FORMS, WRONG_VALUES, build_bad_bodies
 from tests.database import TestDatabase
 from tests.isolation.rows import contents
 from tests.isolation.test_routes import RECIPES
@@ -69,7 +69,7 @@ def assert_one_error(response: Any, *, status: range = range(400, 500)) -> None:
 def test_bad_json_changes_nothing(world: World, database: TestDatabase, action: str) -> None:
     before = contents(database)
     client = world.acme.client("alice")
-    bodies = bad_bodies(JSON_ADDRESSES[action] or "title")
+    bodies = build_bad_bodies(JSON_ADDRESSES[action] or "title")
     for raw in bodies.values():
         response = client.post(thread_url(world, action), raw, content_type=JSON)
         assert_one_error(response)

@@ -19,7 +19,7 @@ from config.logging import OWN_LOGGERS, configure_logging, describe_errors
 from tests.clock import WAIT_SECONDS, wait_until
 from tests.database import HEARTBEATS, TestDatabase
 from tests.isolation.delivered import QUICK, scripted_assistant
-from tests.log_scan import forbidden_in
+from tests.log_scan import find_forbidden
 from tests.server import Server, serve
 from tests.socket_client import chat_socket
 from tests.upstream.script import Answer, Call
@@ -104,7 +104,7 @@ async def test_the_log_holds_nothing_that_people_wrote(
     await talk(server, upstream_server, world)
     upstream_server.assert_done()
     assert lines(server, start)
-    assert forbidden_in(server.logged(), WORDS, SAID, "marathon", "CANARY-", "Cannot read") == []
+    assert find_forbidden(server.logged(), WORDS, SAID, "marathon", "CANARY-", "Cannot read") == []
 
 
 def test_the_log_holds_no_secret(log_of: tuple[Server, int], world: World) -> None:
@@ -126,7 +126,7 @@ def test_the_log_holds_no_secret(log_of: tuple[Server, int], world: World) -> No
         assert status < 500
     assert len(lines(server, start)) >= 8
     forbidden = (session, secret, token, WRONG_PASSWORD, PASSWORD, "c" * 32, "knee")
-    assert forbidden_in(server.logged(), *forbidden, QUICK["OPENAI_API_KEY"]) == []
+    assert find_forbidden(server.logged(), *forbidden, QUICK["OPENAI_API_KEY"]) == []
 
 
 def test_a_request_is_logged_with_who_asks(log_of: tuple[Server, int], world: World) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.clock import wait_until
-from tests.reaper import is_reaper, start_of
+from tests.reaper import get_start_time, is_reaper
 from tests.server import START_SECONDS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -102,10 +102,10 @@ def test_nothing_is_left(folder: Path, options: tuple[str, ...], end: Callable[.
         wait_until(lambda: begun.exists() or run.poll() is not None, seconds=START_SECONDS)
         assert run.poll() is None, (folder / "log").read_text()
         pids = [int(pid) for pid in begun.read_text().split()]
-        assert all(start_of(pid) is not None for pid in pids)
+        assert all(get_start_time(pid) is not None for pid in pids)
         end(run, pids)
         run.wait(60)
-        wait_until(lambda: all(start_of(pid) is None for pid in pids))
+        wait_until(lambda: all(get_start_time(pid) is None for pid in pids))
         assert "Traceback" not in (folder / "log").read_text()
     finally:
         if run.poll() is None:

@@ -37,7 +37,7 @@ class Desk:
         await settle()
 
     async def _hold(self, name: str) -> None:
-        async with self.turns.taken(name[0]):
+        async with self.turns.hold(name[0]):
             self.let_through.append(name)
             await self.ends[name].wait()
 
@@ -74,16 +74,16 @@ async def test_one_that_leaves_while_it_waits_is_passed_over() -> None:
 async def test_one_that_leaves_as_it_is_let_through_keeps_no_turn() -> None:
     desk = Desk(room=1, per_key=1)
     await desk.ask("a1", "a2", "a3")
-    desk.turns.give_up("a")  # as at the end of a1: a2 has a turn but has not been resumed yet
+    desk.turns.release("a")  # as at the end of a1: a2 has a turn but has not been resumed yet
     await desk.leave("a2")
     assert desk.let_through == ["a1", "a3"]
 
 
 async def test_slow_work_holds_no_turn() -> None:
     turns = RequestTurns(1, per_key=1)
-    async with turns.taken("a"):
+    async with turns.hold("a"):
         await asyncio.to_thread(release_connection)
-        async with asyncio.timeout(10), turns.taken("a"):
+        async with asyncio.timeout(10), turns.hold("a"):
             pass
         # The first turn ends only once: its block does not end that of another request.
         assert turns._held.total() == 0
@@ -91,7 +91,7 @@ async def test_slow_work_holds_no_turn() -> None:
 
 async def test_a_call_in_a_lane_ends_no_turn_of_its_request() -> None:
     turns = RequestTurns(1, per_key=1)
-    async with turns.taken("a"):
+    async with turns.hold("a"):
         await in_db(lambda: None)
         await settle()
         assert turns._held.total() == 1

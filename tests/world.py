@@ -158,9 +158,9 @@ def _build_company(slug: str, pat: User) -> Company:
     with company.scope():
         tenant.save(force_insert=True)
         for name, role in PEOPLE[slug].items():
-            user = pat if name == "pat" else _user(name, slug)
-            company.people[name] = _membership(tenant, user, name, Role(role), mark)
-        _build_doors(company, mark)
+            user = pat if name == "pat" else _create_user(name, slug)
+            company.people[name] = _create_membership(tenant, user, name, Role(role), mark)
+        _build_credentials(company, mark)
         company.assistant = Assistant.objects.create(
             name=f"Helper {mark}ASSISTANT",
             description=f"{mark}DESCRIPTION",
@@ -176,11 +176,11 @@ def _build_company(slug: str, pat: User) -> Company:
     return company
 
 
-def _user(name: str, slug: str) -> User:
+def _create_user(name: str, slug: str) -> User:
     return User.objects.create_user(f"{name}@{slug}.example", PASSWORD)
 
 
-def _membership(tenant: Tenant, user: User, name: str, role: Role, mark: str) -> Membership:
+def _create_membership(tenant: Tenant, user: User, name: str, role: Role, mark: str) -> Membership:
     made: Membership = Membership.objects.create(
         tenant=tenant,
         user=user,
@@ -191,7 +191,7 @@ def _membership(tenant: Tenant, user: User, name: str, role: Role, mark: str) ->
     return made
 
 
-def _build_doors(company: Company, mark: str) -> None:
+def _build_credentials(company: Company, mark: str) -> None:
     """Create an open invitation, and API keys of the owner and the first member."""
     owner = next(iter(company.people))
     company.invitation_token = uuid.uuid4().hex

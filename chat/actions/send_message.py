@@ -192,7 +192,7 @@ def _get_or_create_thread(
         thread = Thread(member=principal.membership, title=request.title)
         thread.save(force_insert=True)
         return thread
-    found = _lock_thread.one(principal=principal, thread_id=thread_id)
+    found = _lock_thread.first(principal=principal, thread_id=thread_id)
     if found is None:
         raise NotFound(f"No thread found with id '{thread_id}'.", param="thread")
     if not found.title:

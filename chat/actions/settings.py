@@ -15,7 +15,7 @@ from chat.models import Price, TenantPolicy, UsageKind
 from chat.tools import registry
 from tenants import audit
 from tenants.authentication import Principal
-from tenants.errors import ChangedMeanwhile
+from tenants.errors import EditConflict
 from tenants.models import Role, Tenant
 from tenants.scope import tenant_scope
 
@@ -37,7 +37,7 @@ def update_limits(
     Raises:
         NotAllowed: the principal is not an owner.
         InvalidInput: a field is invalid; `param` names it.
-        ChangedMeanwhile: the stored version is not `version`.
+        EditConflict: the stored version is not `version`.
     """
     principal.require(Role.OWNER)
     if max_tokens_per_run is not None and not 1 <= max_tokens_per_run < 2**63:
@@ -54,7 +54,7 @@ def update_limits(
     }
     with tenant_scope(principal.tenant_id), transaction.atomic():
         Tenant.objects.select_for_update(no_key=True).get()
-        ChangedMeanwhile.check(TenantPolicy.objects.first(), version)
+        EditConflict.check(TenantPolicy.objects.first(), version)
         policy: TenantPolicy
         policy, _made = TenantPolicy.objects.update_or_create(defaults=values)
         audit.record(
@@ -82,7 +82,7 @@ def set_price(
     Raises:
         NotAllowed: the principal is not an owner.
         InvalidInput: a field is invalid; `param` names it.
-        ChangedMeanwhile: the stored version is not `version`.
+        EditConflict: the stored version is not `version`.
     """
     principal.require(Role.OWNER)
     kind = clean_choice(kind, param="kind", choices=tuple(UsageKind.values))
@@ -97,7 +97,7 @@ def set_price(
         raise InvalidInput(_("Enter a three-letter currency code, such as USD."), param="currency")
     with tenant_scope(principal.tenant_id), transaction.atomic():
         Tenant.objects.select_for_update(no_key=True).get()
-        ChangedMeanwhile.check(Price.objects.filter(model=model, kind=kind).first(), version)
+        EditConflict.check(Price.objects.filter(model=model, kind=kind).first(), version)
         row: Price
         row, _made = Price.objects.update_or_create(
             model=model, kind=kind, defaults={"price": price, "currency": currency}

@@ -23,7 +23,7 @@ from unfold.widgets import UnfoldAdminEmailInputWidget, UnfoldAdminTextInputWidg
 from chat.admin.invitation_mail import mail_invitation
 from chat.admin.people import build_invitation_path
 from chat.admin.show_secret import render_secret
-from tenants.accounts.adapter import base_url
+from tenants.accounts.adapter import get_base_url
 from tenants.actions import (
     create_tenant,
     enter_tenant,
@@ -35,7 +35,7 @@ from tenants.actions import (
     suspend_tenant,
 )
 from tenants.admin import ExtraPage, Group, is_operator, site
-from tenants.authentication import operator_principal
+from tenants.authentication import get_operator_principal
 from tenants.db import call_privileged
 from tenants.errors import AtriumError
 from tenants.models import Role, User
@@ -92,11 +92,11 @@ def add_company(request: HttpRequest) -> HttpResponseBase:
     if not fields["email"]:
         messages.success(request, _("{name} has been created.").format(name=tenant.name))
         return redirect("admin:companies")
-    principal = operator_principal(operator, tenant.pk)
+    principal = get_operator_principal(operator, tenant.pk)
     if principal is None:
         raise PermissionDenied
     _invitation, token = invite(principal, fields["email"], role=Role.OWNER)
-    link = base_url(request) + build_invitation_path(token)
+    link = get_base_url(request) + build_invitation_path(token)
     says = _("Send this link to {address}. It is shown only here and works once.").format(
         address=fields["email"]
     )
@@ -147,7 +147,7 @@ def create_reset_link(request: HttpRequest) -> HttpResponseBase:
         return _render_page(request, reset=form)
     try:
         link = make_reset_link(
-            _get_operator(request), form.cleaned_data["email"], base_url=base_url(request)
+            _get_operator(request), form.cleaned_data["email"], base_url=get_base_url(request)
         )
     except AtriumError as error:
         form.add_error("email", error.message)

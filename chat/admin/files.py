@@ -28,7 +28,7 @@ from chat.errors import NotFound, Unavailable
 from chat.models import File, StoreFile
 from tenants.admin import Group, TenantScopedAdmin, get_principal, site
 from tenants.authentication import Principal
-from tenants.error_pages import answer_error
+from tenants.error_pages import render_error
 from tenants.models import Role
 
 
@@ -120,7 +120,7 @@ class FileAdmin(TenantScopedAdmin):
         except NotFound:
             return self._redirect_missing(request, object_id)
         except Unavailable as error:
-            return answer_error(request, error)
+            return render_error(request, error)
         record_download(principal, row)
         return response
 

@@ -20,7 +20,7 @@ from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminS
 from chat.admin.create_only import CreateOnlyAdmin
 from chat.admin.show_secret import render_secret
 from tenants import clock
-from tenants.accounts.recent_sign_in import confirm_first, is_recent
+from tenants.accounts.recent_sign_in import has_recent_sign_in, redirect_to_reauthentication
 from tenants.actions import create_api_key, revoke_api_key
 from tenants.admin import Button, Group, TenantForm, site
 from tenants.authentication import Principal
@@ -145,8 +145,8 @@ class ApiKeyAdmin(CreateOnlyAdmin):
         self, request: HttpRequest, form_url: str = "", extra_context: Any = None
     ) -> HttpResponseBase:
         """Require a recent sign-in before a key is created."""
-        if self.has_add_permission(request) and not is_recent(request):
-            return confirm_first(request)
+        if self.has_add_permission(request) and not has_recent_sign_in(request):
+            return redirect_to_reauthentication(request)
         response: HttpResponseBase = super().add_view(request, form_url, extra_context)
         return response
 

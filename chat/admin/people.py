@@ -22,7 +22,7 @@ from chat.admin.invitation_mail import mail_invitation
 from chat.admin.show_secret import render_secret
 from chat.models import Thread
 from tenants import clock
-from tenants.accounts.adapter import base_url
+from tenants.accounts.adapter import get_base_url
 from tenants.actions import (
     change_role,
     disable_member,
@@ -256,7 +256,7 @@ class InvitationAdmin(CreateOnlyAdmin):
         """
         principal = get_principal(request)
         assert principal is not None
-        link = base_url(request) + build_invitation_path(obj.token)
+        link = get_base_url(request) + build_invitation_path(obj.token)
         onward = reverse("admin:tenants_invitation_changelist")
         if obj.proves_address and principal.operator is None:
             messages.success(request, mail_invitation(principal.tenant, obj.email, link))

@@ -32,8 +32,8 @@ from chat.rates import Rate
 from tenants.actions import admit_user
 from tenants.authentication import Principal
 from tenants.db import release_connection
-from tenants.errors import AtriumError, BeyondKey
-from tenants.outages import outage_of
+from tenants.errors import AtriumError, MissingScope
+from tenants.outages import classify_outage
 
 POLL_HEADER = "openai-poll-after-ms"
 _VERSION = re.compile(r'"([0-9]{1,9})"')
@@ -117,11 +117,11 @@ class ApiView(APIView):
         """Check that the key has the scope for this request.
 
         Raises:
-            BeyondKey: the key does not have the scope.
+            MissingScope: the key does not have the scope.
         """
         scope = "read" if self.request.method in ("GET", "HEAD") else self.write_scope
-        if not self.principal.may(scope):
-            raise BeyondKey(f"This API key does not have the required scope: {scope}.")
+        if not self.principal.has_scope(scope):
+            raise MissingScope(f"This API key does not have the required scope: {scope}.")
 
     def admit_user(self) -> None:
         """Create a member for a user whom the client names for the first time."""
@@ -207,7 +207,7 @@ class ApiView(APIView):
 
     def handle_exception(self, exc: Exception) -> Response:
         """Render refusals; re-raise other exceptions, which config.urls answers."""
-        if outage_of(exc) is not None:
+        if classify_outage(exc) is not None:
             raise exc
         self.forget_earlier()
         if isinstance(exc, AtriumError):

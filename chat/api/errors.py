@@ -6,8 +6,8 @@ from django.http import HttpRequest
 from rest_framework import exceptions
 from rest_framework.response import Response
 
-from tenants.errors import AtriumError, KeyRefused, error_body
-from tenants.middleware import retry_headers
+from tenants.errors import AtriumError, InvalidApiKey, build_error_body
+from tenants.middleware import get_retry_headers
 
 # Errors for which the original service has another code than ours, or none.
 WIRE_CODES = {
@@ -18,7 +18,7 @@ WIRE_CODES = {
 }
 
 
-class MissingKey(KeyRefused):
+class MissingKey(InvalidApiKey):
     """You didn't provide an API key. Send it in the header Authorization: Bearer YOUR_KEY."""
 
 
@@ -32,8 +32,8 @@ Please try again by setting the header 'OpenAI-Beta: assistants=v2'."""
 def build_error_response(error: AtriumError) -> Response:
     """Return the response for an error raised by an action or a view."""
     code = WIRE_CODES.get(error.code, error.code)
-    body = error_body(code, error.message, status=error.http_status, param=error.param)
-    headers = retry_headers(error.http_status)
+    body = build_error_body(code, error.message, status=error.http_status, param=error.param)
+    headers = get_retry_headers(error.http_status)
     if error.http_status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     if error.retry_after is not None:
@@ -48,5 +48,5 @@ def build_framework_error_response(
     message = str(error.detail)
     if isinstance(error, exceptions.MethodNotAllowed):
         message = f"Not allowed to {request.method} on {request.path}."
-    body = error_body(str(error.default_code), message, status=error.status_code)
+    body = build_error_body(str(error.default_code), message, status=error.status_code)
     return Response(body, status=error.status_code)

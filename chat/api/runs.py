@@ -137,10 +137,10 @@ def read_run(principal: Principal, thread_id: str, run_id: str) -> Run:
         NotFound: the thread or run does not exist, or the thread is not the principal's.
     """
     thread_id, run_id = clean_ids(thread_id, run_id)
-    run = run_by_id.one(principal=principal, thread_id=thread_id, run_id=run_id)
+    run = run_by_id.first(principal=principal, thread_id=thread_id, run_id=run_id)
     if run is not None and run.is_active and is_overdue(run.expires_at):
         end_overdue_run(principal.tenant_id, thread_id)
-        run = run_by_id.one(principal=principal, thread_id=thread_id, run_id=run_id)
+        run = run_by_id.first(principal=principal, thread_id=thread_id, run_id=run_id)
     if run is None:
         get_own_thread(principal, thread_id)  # raises NotFound for the thread if it is missing
         raise build_not_found("run_", run_id, param="run_id")

@@ -49,7 +49,7 @@ def get_own_thread(principal: Principal, thread_id: str) -> Thread:
         NotFound: the thread does not exist, or is not the principal's.
     """
     thread_id = clean_id(thread_id, param="thread_id", prefix="thread_")
-    thread = find_own_thread.one(principal=principal, thread_id=thread_id)
+    thread = find_own_thread.first(principal=principal, thread_id=thread_id)
     if thread is None:
         raise build_not_found("thread_", thread_id, param="thread_id")
     return thread

@@ -14,7 +14,7 @@ def count_request(principal: Principal, *, times: int = 1) -> Rate:
     A request that does the work of several counts `times`.
     """
     assert principal.key is not None
-    now = clock.now_seconds()
+    now = clock.get_timestamp()
     rates = [
         count(f"v1:{principal.tenant_id}:{counted}", now=now, limit=limit, whose=whose, times=times)
         for whose, counted, limit in (

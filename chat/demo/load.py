@@ -21,8 +21,8 @@ from chat.demo.companies import COMPANIES, DemoCompany, DemoOrder
 from chat.demo.knowledge import create_demo_documents, equip_desks
 from chat.demo.models import Contact, Customer, Order, OrderLine
 from tenants.actions.companies import create_tenant
-from tenants.actions.people import join
-from tenants.actions.proof import end_unproven_credentials
+from tenants.actions.people import add_member
+from tenants.actions.proof import revoke_unproven_credentials
 from tenants.authentication import Principal
 from tenants.db import call_privileged
 from tenants.models import Membership, Role, Tenant, User
@@ -79,7 +79,7 @@ def load() -> bool:
     emails = [person.email for company in COMPANIES for person in company.people]
     people = User.objects.filter(email__in=emails)
     for user_id in people.filter(address_proven_at=None).values_list("pk", flat=True):
-        end_unproven_credentials(user_id)
+        revoke_unproven_credentials(user_id)
     people.filter(address_proven_at=None).update(address_proven_at=timezone.now())
     # One slow hash for all of them.
     people.update(password=make_password(record.password))
@@ -155,7 +155,7 @@ def _ensure_people(principal: Principal, company: DemoCompany) -> None:
         known = set(Membership.objects.values_list("email", flat=True))
     for person in company.people:
         if person.email not in known:
-            join(principal, person.email, role=person.role, name=person.name)
+            add_member(principal, person.email, role=person.role, name=person.name)
 
 
 def _insert_data(company: DemoCompany, today: date) -> None:

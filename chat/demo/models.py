@@ -10,7 +10,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from tenants.authentication import Principal
-from tenants.constraints import tenant_constraints
+from tenants.constraints import build_tenant_constraints
 from tenants.managers import TenantManager, TenantModel, TenantQuerySet
 from tenants.models import Membership
 
@@ -36,7 +36,7 @@ class Customer(TenantModel):
 
     class Meta(TenantModel.Meta):
         constraints: ClassVar[list[models.BaseConstraint]] = [
-            *tenant_constraints("demo_customer"),
+            *build_tenant_constraints("demo_customer"),
             models.UniqueConstraint(fields=["tenant", "name"], name="demo_customer_one_per_name"),
         ]
 
@@ -57,7 +57,7 @@ class Contact(TenantModel):
 
     class Meta(TenantModel.Meta):
         constraints: ClassVar[list[models.BaseConstraint]] = [
-            *tenant_constraints("demo_contact", customer="CASCADE", member="CASCADE"),
+            *build_tenant_constraints("demo_contact", customer="CASCADE", member="CASCADE"),
             models.UniqueConstraint(
                 fields=["tenant", "member", "customer"], name="demo_contact_named_once"
             ),
@@ -111,7 +111,7 @@ class Order(TenantModel):
 
     class Meta(TenantModel.Meta):
         constraints: ClassVar[list[models.BaseConstraint]] = [
-            *tenant_constraints("demo_order", customer="CASCADE"),
+            *build_tenant_constraints("demo_order", customer="CASCADE"),
             models.UniqueConstraint(fields=["tenant", "number"], name="demo_order_one_per_number"),
         ]
 
@@ -136,7 +136,7 @@ class OrderLine(TenantModel):
     price = models.DecimalField(max_digits=10, decimal_places=2)
 
     class Meta(TenantModel.Meta):
-        constraints: ClassVar[list[models.BaseConstraint]] = tenant_constraints(
+        constraints: ClassVar[list[models.BaseConstraint]] = build_tenant_constraints(
             "demo_orderline", order="CASCADE"
         )
 

@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from chat import ids
 from chat.models.resources import Resources
 from tenants.authentication import Principal
-from tenants.constraints import tenant_constraints
+from tenants.constraints import build_tenant_constraints
 from tenants.managers import TenantManager, TenantModel, TenantQuerySet
 
 
@@ -122,7 +122,7 @@ class Assistant(TenantModel):
         verbose_name = _("assistant")
         verbose_name_plural = _("assistants")
         constraints: ClassVar[list[models.BaseConstraint]] = [
-            *tenant_constraints("assistant"),
+            *build_tenant_constraints("assistant"),
             models.UniqueConstraint(
                 fields=["tenant"],
                 condition=models.Q(is_default=True),

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from chat.models.threads import Thread
 from tenants import clock
-from tenants.constraints import tenant_constraints
+from tenants.constraints import build_tenant_constraints
 from tenants.managers import TenantManager, TenantModel, TenantQuerySet
 from tenants.models import Membership
 
@@ -52,7 +52,7 @@ class CodeSession(TenantModel):
     class Meta(TenantModel.Meta):
         constraints: ClassVar[list[models.BaseConstraint]] = [
             # Code that erases a thread must delete the stored bytes first.
-            *tenant_constraints("codesession", thread="NO ACTION", member="NO ACTION"),
+            *build_tenant_constraints("codesession", thread="NO ACTION", member="NO ACTION"),
             models.UniqueConstraint(fields=["tenant", "thread"], name="codesession_one_per_thread"),
         ]
         indexes: ClassVar[list[models.Index]] = [

@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 from chat import ids
 from tenants import clock
 from tenants.authentication import Principal
-from tenants.constraints import tenant_constraints
+from tenants.constraints import build_tenant_constraints
 from tenants.managers import TenantManager, TenantModel, TenantQuerySet
 from tenants.models import Membership
 
@@ -81,7 +81,7 @@ class File(TenantModel):
         verbose_name = _("file")
         verbose_name_plural = _("files")
         constraints: ClassVar[list[models.BaseConstraint]] = [
-            *tenant_constraints("file", member="NO ACTION"),
+            *build_tenant_constraints("file", member="NO ACTION"),
             models.CheckConstraint(
                 condition=models.Q(purpose__in=Purpose.values), name="file_purpose_known"
             ),
@@ -112,7 +112,7 @@ class StorageUse(TenantModel):
 
     class Meta(TenantModel.Meta):
         constraints: ClassVar[list[models.BaseConstraint]] = [
-            *tenant_constraints("storageuse"),
+            *build_tenant_constraints("storageuse"),
             models.UniqueConstraint(fields=["tenant"], name="storageuse_one_per_tenant"),
             models.CheckConstraint(
                 condition=models.Q(bytes__gte=0), name="storageuse_not_negative"

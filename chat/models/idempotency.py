@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from tenants import clock
-from tenants.constraints import tenant_constraints
+from tenants.constraints import build_tenant_constraints
 from tenants.managers import TenantManager, TenantModel, TenantQuerySet
 
 RETENTION = timedelta(hours=24)
@@ -56,7 +56,7 @@ class IdempotencyRecord(TenantModel):
 
     class Meta(TenantModel.Meta):
         constraints: ClassVar[list[models.BaseConstraint]] = [
-            *tenant_constraints("idempotency"),
+            *build_tenant_constraints("idempotency"),
             models.UniqueConstraint(fields=["tenant", "slot"], name="idempotency_one_per_slot"),
         ]
         indexes: ClassVar[list[models.Index]] = [

@@ -13,7 +13,7 @@ from chat import ids
 from chat.models.assistants import Assistant
 from chat.models.threads import Message, Thread
 from tenants.authentication import Principal
-from tenants.constraints import tenant_constraints
+from tenants.constraints import build_tenant_constraints
 from tenants.managers import TenantManager, TenantModel, TenantQuerySet
 from tenants.models import ApiKey, Membership
 
@@ -138,7 +138,7 @@ class Run(TenantModel):
         verbose_name = _("answer")
         verbose_name_plural = _("answers")
         constraints: ClassVar[list[models.BaseConstraint]] = [
-            *tenant_constraints(
+            *build_tenant_constraints(
                 "run", thread="CASCADE", assistant="SET NULL", member="NO ACTION", key="SET NULL"
             ),
             models.UniqueConstraint(
@@ -207,7 +207,7 @@ class RunStep(TenantModel):
         verbose_name = _("step")
         verbose_name_plural = _("steps")
         constraints: ClassVar[list[models.BaseConstraint]] = [
-            *tenant_constraints("step", run="CASCADE", message="SET NULL"),
+            *build_tenant_constraints("step", run="CASCADE", message="SET NULL"),
             models.UniqueConstraint(fields=["tenant", "run", "index"], name="step_one_per_index"),
         ]
 
@@ -271,7 +271,7 @@ class ToolCall(TenantModel):
         verbose_name = _("tool call")
         verbose_name_plural = _("tool calls")
         constraints: ClassVar[list[models.BaseConstraint]] = [
-            *tenant_constraints("call", run="CASCADE", step="CASCADE"),
+            *build_tenant_constraints("call", run="CASCADE", step="CASCADE"),
             models.UniqueConstraint(
                 fields=["tenant", "run", "round", "index"], name="call_one_per_place"
             ),

@@ -18,7 +18,7 @@ from chat.models.files import File, FileQuerySet, build_owner_filter
 from chat.models.resources import get_store_ids
 from tenants import clock
 from tenants.authentication import Principal
-from tenants.constraints import tenant_constraints
+from tenants.constraints import build_tenant_constraints
 from tenants.managers import TenantManager, TenantModel, TenantQuerySet
 from tenants.models import Membership
 
@@ -67,7 +67,7 @@ class VectorStore(TenantModel):
     class Meta(TenantModel.Meta):
         verbose_name = _("document collection")
         verbose_name_plural = _("document collections")
-        constraints: ClassVar[list[models.BaseConstraint]] = tenant_constraints(
+        constraints: ClassVar[list[models.BaseConstraint]] = build_tenant_constraints(
             "vectorstore", member="NO ACTION"
         )
         indexes: ClassVar[list[models.Index]] = [
@@ -120,7 +120,7 @@ class FileBatch(TenantModel):
     cancelled_at = models.DateTimeField(null=True)
 
     class Meta(TenantModel.Meta):
-        constraints: ClassVar[list[models.BaseConstraint]] = tenant_constraints(
+        constraints: ClassVar[list[models.BaseConstraint]] = build_tenant_constraints(
             "filebatch", store="CASCADE"
         )
 
@@ -166,7 +166,9 @@ class StoreFile(TenantModel):
         verbose_name = _("document")
         verbose_name_plural = _("documents")
         constraints: ClassVar[list[models.BaseConstraint]] = [
-            *tenant_constraints("storefile", store="CASCADE", file="CASCADE", batch="SET NULL"),
+            *build_tenant_constraints(
+                "storefile", store="CASCADE", file="CASCADE", batch="SET NULL"
+            ),
             models.UniqueConstraint(
                 fields=["tenant", "store", "file"], name="storefile_once_per_store"
             ),
@@ -246,7 +248,7 @@ class Chunk(TenantModel):
 
     class Meta(TenantModel.Meta):
         constraints: ClassVar[list[models.BaseConstraint]] = [
-            *tenant_constraints("chunk", store_file="CASCADE"),
+            *build_tenant_constraints("chunk", store_file="CASCADE"),
             models.UniqueConstraint(
                 fields=["tenant", "store_file", "index"], name="chunk_one_per_place"
             ),

@@ -13,7 +13,7 @@ from chat import ids
 from chat.models.assistants import Assistant
 from tenants.authentication import Principal
 from tenants.compiled_queries import CompiledQuery
-from tenants.constraints import tenant_constraints
+from tenants.constraints import build_tenant_constraints
 from tenants.managers import TenantManager, TenantModel, TenantQuerySet
 from tenants.models import Membership
 
@@ -94,7 +94,7 @@ class Thread(TenantModel):
     class Meta(TenantModel.Meta):
         verbose_name = _("chat")
         verbose_name_plural = _("chats")
-        constraints: ClassVar[list[models.BaseConstraint]] = tenant_constraints(
+        constraints: ClassVar[list[models.BaseConstraint]] = build_tenant_constraints(
             "thread", member="NO ACTION"
         )
         indexes: ClassVar[list[models.Index]] = [
@@ -186,7 +186,7 @@ class Message(TenantModel):
         verbose_name = _("message")
         verbose_name_plural = _("messages")
         constraints: ClassVar[list[models.BaseConstraint]] = [
-            *tenant_constraints("message", thread="CASCADE", assistant="SET NULL"),
+            *build_tenant_constraints("message", thread="CASCADE", assistant="SET NULL"),
             models.UniqueConstraint(
                 fields=["tenant", "thread", "position"], name="message_one_per_position"
             ),
@@ -229,7 +229,7 @@ class ThreadMapping(TenantModel):
 
     class Meta(TenantModel.Meta):
         constraints: ClassVar[list[models.BaseConstraint]] = [
-            *tenant_constraints("mapping", thread="CASCADE"),
+            *build_tenant_constraints("mapping", thread="CASCADE"),
             models.UniqueConstraint(
                 fields=["tenant", "thread", "upstream"], name="mapping_one_per_upstream"
             ),

@@ -10,7 +10,7 @@ from django.utils import timezone
 from chat import ids
 from chat.models.files import File, Purpose, build_owner_filter
 from tenants.authentication import Principal
-from tenants.constraints import tenant_constraints
+from tenants.constraints import build_tenant_constraints
 from tenants.managers import TenantManager, TenantModel, TenantQuerySet
 from tenants.models import Membership
 
@@ -58,7 +58,7 @@ class Upload(TenantModel):
 
     class Meta(TenantModel.Meta):
         constraints: ClassVar[list[models.BaseConstraint]] = [
-            *tenant_constraints("upload", member="NO ACTION", file="SET NULL"),
+            *build_tenant_constraints("upload", member="NO ACTION", file="SET NULL"),
             models.CheckConstraint(
                 condition=models.Q(status__in=UploadStatus.values), name="upload_status_known"
             ),
@@ -87,7 +87,7 @@ class UploadPart(TenantModel):
 
     class Meta(TenantModel.Meta):
         constraints: ClassVar[list[models.BaseConstraint]] = [
-            *tenant_constraints("uploadpart", upload="NO ACTION"),
+            *build_tenant_constraints("uploadpart", upload="NO ACTION"),
         ]
 
     def __str__(self) -> str:

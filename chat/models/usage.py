@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 
 from chat.models.runs import Run
 from tenants.authentication import Principal
-from tenants.constraints import tenant_constraints
+from tenants.constraints import build_tenant_constraints
 from tenants.managers import TenantManager, TenantModel, TenantQuerySet
 from tenants.models import Membership
 
@@ -82,7 +82,7 @@ class Usage(TenantModel):
     class Meta(TenantModel.Meta):
         verbose_name = _("usage")
         verbose_name_plural = _("usage")
-        constraints: ClassVar[list[models.BaseConstraint]] = tenant_constraints(
+        constraints: ClassVar[list[models.BaseConstraint]] = build_tenant_constraints(
             "usage", member="NO ACTION", run="SET NULL"
         )
         indexes: ClassVar[list[models.Index]] = [
@@ -131,7 +131,7 @@ class Price(TenantModel):
         verbose_name = _("price")
         verbose_name_plural = _("prices")
         constraints: ClassVar[list[models.BaseConstraint]] = [
-            *tenant_constraints("price"),
+            *build_tenant_constraints("price"),
             models.UniqueConstraint(fields=["tenant", "model", "kind"], name="price_one_per_kind"),
         ]
 
@@ -156,7 +156,9 @@ class StorageChange(TenantModel):
     )
 
     class Meta(TenantModel.Meta):
-        constraints: ClassVar[list[models.BaseConstraint]] = tenant_constraints("storagechange")
+        constraints: ClassVar[list[models.BaseConstraint]] = build_tenant_constraints(
+            "storagechange"
+        )
         indexes: ClassVar[list[models.Index]] = [
             models.Index(fields=["at"], name="storagechange_by_time"),
             models.Index(fields=["tenant", "store_ref", "at"], name="storagechange_of_store"),
@@ -202,7 +204,7 @@ class TenantPolicy(TenantModel):
         verbose_name = _("limits")
         verbose_name_plural = _("limits")
         constraints: ClassVar[list[models.BaseConstraint]] = [
-            *tenant_constraints("policy"),
+            *build_tenant_constraints("policy"),
             models.UniqueConstraint(fields=["tenant"], name="policy_one_per_tenant"),
         ]
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from django.db import models
 
 from chat.models.stores import Chunk
-from tenants.constraints import tenant_constraints
+from tenants.constraints import build_tenant_constraints
 from tenants.managers import TenantModel
 
 
@@ -63,7 +63,7 @@ class Vector(TenantModel):
     )
 
     class Meta(TenantModel.Meta):
-        constraints: ClassVar[list[models.BaseConstraint]] = tenant_constraints(
+        constraints: ClassVar[list[models.BaseConstraint]] = build_tenant_constraints(
             "vector", chunk="CASCADE"
         )
         indexes: ClassVar[list[models.Index]] = [

@@ -22,7 +22,7 @@ from chat.tools.base import ToolContext, ToolError
 from chat.tools.outputs import build_error_output, build_output_text
 from chat.tools.tool_call_sql import end_call
 from tenants import audit
-from tenants.authentication import Principal, principal_for_run
+from tenants.authentication import Principal, get_run_principal
 from tenants.keyed_hash import hash_private, is_hash_of
 from tenants.models import AuditEvent
 
@@ -90,7 +90,7 @@ def build_attempt_event(principal: Principal, call: ToolCall, decision: str) -> 
         copy = redact(parse_json_object(call.arguments or "{}", max_bytes=most))
     except InvalidJson:
         copy = {"unreadable_characters": len(call.arguments)}
-    return audit.event(
+    return audit.build_event(
         principal,
         "tool.attempted",
         call.pk,
@@ -106,7 +106,7 @@ def build_attempt_event(principal: Principal, call: ToolCall, decision: str) -> 
 
 def build_identity_event(principal: Principal, call: ToolCall, names: Sequence[str]) -> AuditEvent:
     """Build the security event of a call whose arguments claim an identity."""
-    return audit.event(
+    return audit.build_event(
         principal,
         "security.reserved_argument",
         call.pk,
@@ -118,7 +118,7 @@ def build_identity_event(principal: Principal, call: ToolCall, names: Sequence[s
 
 def build_context(ctx: CallContext, call: ToolCall) -> ToolContext | None:
     """Return the context for the tool, or None if the run's principal has lost access."""
-    principal = principal_for_run(ctx.run.tenant_id, ctx.run.member_id, ctx.run.key_id)
+    principal = get_run_principal(ctx.run.tenant_id, ctx.run.member_id, ctx.run.key_id)
     if principal is None:
         return None
     key = hashlib.sha256(f"{call.run_id}:{call.pk}".encode()).hexdigest()
@@ -180,7 +180,7 @@ def end(
     else:
         rows = _get_claimed_call(ctx, call, CallStatus.STARTED)
     call.ended_at = now
-    note = audit.event(
+    note = audit.build_event(
         ctx.principal,
         "tool.ended",
         call.pk,

@@ -39,7 +39,7 @@ def find_thread(principal: Principal, thread_id: str) -> Thread:
     Raises:
         NotFound: the id is unknown or belongs to another principal.
     """
-    thread = find_own_thread.one(principal=principal, thread_id=require_thread_id(thread_id))
+    thread = find_own_thread.first(principal=principal, thread_id=require_thread_id(thread_id))
     if thread is None:
         raise NotFound()
     return thread

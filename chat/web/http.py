@@ -17,7 +17,7 @@ from chat.json_input import parse_json_body
 from chat.rates import count_page_request
 from tenants.authentication import Principal
 from tenants.errors import AtriumError
-from tenants.middleware import error_response
+from tenants.middleware import build_json_error
 
 P = ParamSpec("P")
 View = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
@@ -41,7 +41,7 @@ class WrongMethodError(AtriumError):
 def build_error_response(error: AtriumError) -> JsonResponse:
     """Return the error response, with its message in the reader's language."""
     status, words = error.http_status, _(error.message)
-    response = error_response(error.code, words, status=status, param=error.param)
+    response = build_json_error(error.code, words, status=status, param=error.param)
     if error.retry_after is not None:
         response["Retry-After"] = str(error.retry_after)
     return response

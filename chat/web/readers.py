@@ -10,8 +10,8 @@ from django.utils.timezone import localtime
 from django.utils.translation import gettext as _
 
 from tenants.models import Membership
-from tenants.reading import periods_of
-from tenants.reading_periods import ReadingPeriod, notice_for
+from tenants.reading import list_reading_periods
+from tenants.reading_periods import ReadingPeriod, get_reading_notice
 
 
 def describe_readers(membership: Membership) -> dict[str, Any]:
@@ -20,8 +20,8 @@ def describe_readers(membership: Membership) -> dict[str, Any]:
     `notice` is an empty list and `through` is "" if there is nothing to acknowledge. Call within
     the tenant's scope and a transaction.
     """
-    periods = periods_of(membership)
-    notice = notice_for(membership, periods)
+    periods = list_reading_periods(membership)
+    notice = get_reading_notice(membership, periods)
     newest = periods[0] if periods else None
     return {
         "can_read": newest is not None and newest.ended_at is None,

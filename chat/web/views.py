@@ -28,7 +28,7 @@ from chat.web.history import get_message_page, get_thread_page, require_thread_i
 from chat.web.http import get_endpoint, get_query_parameter, parse_body, parse_json, post_endpoint
 from chat.web.readers import describe_readers
 from tenants.actions import acknowledge_reading
-from tenants.authentication import Principal, memberships_for_session
+from tenants.authentication import Principal, list_session_memberships
 from tenants.error_pages import too_many_requests
 from tenants.models import Membership
 
@@ -80,7 +80,7 @@ def _list_other_memberships(request: HttpRequest, own: Membership) -> list[Membe
     """Return the session's other memberships; each company is read in its own scope."""
     if own.user is None:
         return []
-    found = memberships_for_session(own.user, request.session)
+    found = list_session_memberships(own.user, request.session)
     return [membership for membership in found if membership.pk != own.pk]
 
 

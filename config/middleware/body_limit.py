@@ -14,11 +14,11 @@ from django.db import DatabaseError, transaction
 
 from chat.errors import StorageFull
 from chat.storage import check_quota
-from tenants.asgi import principal_of_cookie
-from tenants.authentication import Principal, principal_for_key
+from tenants.asgi import get_cookie_principal
+from tenants.authentication import Principal, authenticate_key
 from tenants.db import in_db
-from tenants.errors import RETRY_AFTER, KeyRefused, error_body
-from tenants.outages import log_outage, outage_of
+from tenants.errors import RETRY_AFTER_SECONDS, InvalidApiKey, build_error_body
+from tenants.outages import classify_outage, log_outage
 from tenants.scope import tenant_scope
 
 Scope = dict[str, Any]
@@ -71,7 +71,7 @@ class BodyLimitMiddleware:
             return
         limit = found.most
         if found.who == KEY and principal is None:
-            await send_error(send, 401, KeyRefused.code, KeyRefused().message)
+            await send_error(send, 401, InvalidApiKey.code, InvalidApiKey().message)
             return
         announced = dict(scope["headers"]).get(b"content-length", b"0")
         if not announced.isdigit() or int(announced) > limit:
@@ -132,7 +132,7 @@ class BodyLimitMiddleware:
                 return limit, None
             if limit.who == KEY:
                 return limit, await get_key_principal(scope)
-            principal = await principal_of_cookie(scope)
+            principal = await get_cookie_principal(scope)
             if principal is not None and (principal.is_admin or limit.who == PERSON):
                 return limit, principal
         raise AssertionError("the last limit fits everything")
@@ -149,8 +149,8 @@ async def get_key_principal(scope: Scope) -> Principal | None:
     if scheme.lower() != "bearer":
         return None
     try:
-        return await in_db(principal_for_key, secret.strip())
-    except KeyRefused:
+        return await in_db(authenticate_key, secret.strip())
+    except InvalidApiKey:
         return None
 
 
@@ -166,7 +166,7 @@ def get_storage_refusal(principal: Principal, size: int) -> StorageFull | None:
 
 async def send_outage(scope: Scope, send: Send, error: Exception) -> None:
     """Answer 503 or 507 if an outage was met before Django, else raise the error again."""
-    outage = outage_of(error)
+    outage = classify_outage(error)
     if outage is None:
         raise error
     log_outage(error, code=outage.http_status, request=f"{scope['method']} {scope['path']}")
@@ -175,12 +175,12 @@ async def send_outage(scope: Scope, send: Send, error: Exception) -> None:
 
 async def send_error(send: Send, status: int, code: str, text: str) -> None:
     """Send an error response in place of the application."""
-    body = json.dumps(error_body(code, text, status=status)).encode()
+    body = json.dumps(build_error_body(code, text, status=status)).encode()
     headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
     headers.append((b"content-length", str(len(body)).encode()))
     if status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     if status == 503:
-        headers.append((b"retry-after", str(RETRY_AFTER).encode()))
+        headers.append((b"retry-after", str(RETRY_AFTER_SECONDS).encode()))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

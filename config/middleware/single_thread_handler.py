@@ -21,7 +21,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from config.middleware.body_limit import Scope, send_outage
-from tenants.outages import outage_of
+from tenants.outages import classify_outage
 from tenants.turns import RequestTurns
 
 MAX_IDLE_THREADS = 16
@@ -105,7 +105,7 @@ class SingleThreadHandler(ASGIHandler):
         try:
             return await super().read_body(receive)
         except OSError as error:
-            if outage_of(error) is None:
+            if classify_outage(error) is None:
                 raise
             raise BodySpoolError(error) from error
 
@@ -113,7 +113,7 @@ class SingleThreadHandler(ASGIHandler):
         """Run the middleware and the view in one thread and return the response."""
         if request.path_info in UNQUEUED_PATHS:
             return await sync_to_async(self.get_response)(request)
-        async with self._turns.taken(self._callers.get_key(request)):
+        async with self._turns.hold(self._callers.get_key(request)):
             response = await sync_to_async(self.get_response)(request)
         self._callers.remember(request)
         return response

@@ -32,12 +32,12 @@ from tenants.accounts.events import enter_company
 from tenants.accounts.sign_in_limits import get_password_attempt, remember_device, start_attempt
 from tenants.actions import prove_by_reset
 from tenants.actions.proof import lock_account
-from tenants.actions.second_factors import end_waivers
+from tenants.actions.second_factors import remove_waivers
 from tenants.authentication import (
     SESSION_COMPANY_ONLY,
-    CompanyOnly,
-    memberships_for_session,
-    principal_for_session,
+    SessionLimit,
+    get_session_principal,
+    list_session_memberships,
 )
 from tenants.models import Membership, User
 
@@ -45,7 +45,7 @@ log = structlog.get_logger(__name__)
 SESSION_SIGNED_IN = "signed_in_at"
 # Session auth hash of the password that a pending sign-in used; removed when it completes.
 SESSION_PENDING_HASH = "pending_password_hash"
-DEFAULT_ADDRESS = "http://127.0.0.1:8000"
+DEFAULT_BASE_URL = "http://127.0.0.1:8000"
 
 
 class ClosedAccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
@@ -72,7 +72,7 @@ class ClosedAccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
 
     def get_login_redirect_url(self, request: HttpRequest) -> str:
         """Return the page to open after a sign-in without a `next` parameter."""
-        return landing_page(request)
+        return get_landing_page(request)
 
     def get_password_change_redirect_url(self, request: HttpRequest) -> str:
         """Return the URL of the profile, where the password change started."""
@@ -117,7 +117,7 @@ class ClosedAccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
     def get_reset_password_from_key_url(self, key: str) -> str:
         """Return the password reset link, based on the public URL."""
         path = f"/accounts/password/reset/key/{key}/"
-        return base_url(self.request) + path
+        return get_base_url(self.request) + path
 
 
 def is_sign_in_outdated(request: HttpRequest, user: User) -> bool:
@@ -126,12 +126,12 @@ def is_sign_in_outdated(request: HttpRequest, user: User) -> bool:
     return not constant_time_compare(pending_hash, user.get_session_auth_hash())
 
 
-def display_name(user: User) -> str:
+def get_display_name(user: User) -> str:
     """Return the name that allauth shows on pages and in e-mails: the e-mail address."""
     return user.email
 
 
-def base_url(request: HttpRequest | None) -> str:
+def get_base_url(request: HttpRequest | None) -> str:
     """Return the base URL of this installation for links, without a trailing slash.
 
     Without PUBLIC_URL, it is the address on which the server accepted the connection or, for
@@ -142,31 +142,31 @@ def base_url(request: HttpRequest | None) -> str:
         return str(settings.PUBLIC_URL)
     if request is None:
         read_served_address = import_string(settings.SERVED_ADDRESS)
-        return read_served_address(Path(settings.DATA_DIR)) or DEFAULT_ADDRESS
+        return read_served_address(Path(settings.DATA_DIR)) or DEFAULT_BASE_URL
     host, port = request.META.get("SERVER_NAME", ""), request.META.get("SERVER_PORT", "")
     if not host or not str(port).isdigit():  # not set for a Unix socket
-        return DEFAULT_ADDRESS
+        return DEFAULT_BASE_URL
     scheme = request.scheme or "http"
     url_host = f"[{host}]" if ":" in host else host
     default = {"http": "80", "https": "443"}.get(scheme)
     return f"{scheme}://{url_host}" if str(port) == default else f"{scheme}://{url_host}:{port}"
 
 
-def landing_page(request: HttpRequest) -> str:
+def get_landing_page(request: HttpRequest) -> str:
     """Return the first page for a signed-in user, depending on what the session may open."""
-    limit = CompanyOnly.of_session(request.session)
+    limit = SessionLimit.from_session(request.session)
     if limit is not None and limit.must_set_up:
         return reverse("company_factor")
-    if principal_for_session(request.user, request.session) is not None:
+    if get_session_principal(request.user, request.session) is not None:
         return "/"
     user = request.user
     assert isinstance(user, User)  # nosec B101 - landing is for the signed-in
     if user.is_operator and limit is None:
         return "/admin/"
-    return "/companies/" if memberships_for_session(user, request.session) else "/no-company/"
+    return "/companies/" if list_session_memberships(user, request.session) else "/no-company/"
 
 
-def must_sign_in_again(session: SessionBase, membership: Membership) -> bool:
+def is_sign_in_ended(session: SessionBase, membership: Membership) -> bool:
     """Return whether the company has ended this sign-in; switching back must not undo that."""
     if membership.signed_out_at is None:
         return False
@@ -174,7 +174,7 @@ def must_sign_in_again(session: SessionBase, membership: Membership) -> bool:
     return signed_in is None or signed_in <= membership.signed_out_at
 
 
-def remember_sign_in(*, request: HttpRequest, user: User, **kwargs: Any) -> None:
+def store_sign_in(*, request: HttpRequest, user: User, **kwargs: Any) -> None:
     """Store the time of the sign-in, and enter the company if there is only one membership.
 
     A sign-in without the account's second factor (`request.company_only`) is limited to one
@@ -183,13 +183,13 @@ def remember_sign_in(*, request: HttpRequest, user: User, **kwargs: Any) -> None
     request.session[SESSION_SIGNED_IN] = clock.now().isoformat()
     if user.is_operator:  # may have no membership, hence no audit log
         log.info("operator_signed_in", user_id=user.pk)
-    limit: CompanyOnly | None = getattr(request, "company_only", None)
+    limit: SessionLimit | None = getattr(request, "company_only", None)
     if limit is None:
         request.session.pop(SESSION_COMPANY_ONLY, None)
-        end_waivers(user)
+        remove_waivers(user)
     else:
         limit.store(request.session)
-    memberships = memberships_for_session(user, request.session)
+    memberships = list_session_memberships(user, request.session)
     if len(memberships) == 1:
         enter_company(request, memberships[0])
 
@@ -201,7 +201,7 @@ def end_other_sign_ins(*, request: HttpRequest, user: User, **kwargs: Any) -> No
             sign_in.end()
 
 
-def note_proof(*, request: HttpRequest, user: User, **kwargs: Any) -> None:
+def prove_address_after_reset(*, request: HttpRequest, user: User, **kwargs: Any) -> None:
     """Mark the e-mail address as proven after a password reset link was used."""
     get_password_attempt(request, user.email).forget()
     if prove_by_reset(user.pk, keep_sign_in=request.session.session_key):
@@ -214,12 +214,14 @@ def note_proof(*, request: HttpRequest, user: User, **kwargs: Any) -> None:
         )
 
 
-def note_device(*, request: HttpRequest, response: HttpResponse, user: User, **kwargs: Any) -> None:
+def remember_device_after_sign_in(
+    *, request: HttpRequest, response: HttpResponse, user: User, **kwargs: Any
+) -> None:
     """Set the cookie of a known device after a complete sign-in."""
     remember_device(request, response, user)
 
 
-def drop_late_factor(*, user: User, authenticator: Authenticator, **kwargs: Any) -> None:
+def delete_outdated_factor(*, user: User, authenticator: Authenticator, **kwargs: Any) -> None:
     """Remove a second factor whose setup began before the account's credentials were reset."""
     with transaction.atomic():
         if lock_account(user.pk).password != user.password:
@@ -229,9 +231,9 @@ def drop_late_factor(*, user: User, authenticator: Authenticator, **kwargs: Any)
 def connect_signals() -> None:
     """Connect the handlers of sign-ins, password changes and account events."""
     events.connect_signals()
-    user_logged_in.connect(remember_sign_in, dispatch_uid="tenants.remember_sign_in")
-    sign_in_completed.connect(note_device, dispatch_uid="tenants.note_device")
-    authenticator_added.connect(drop_late_factor, dispatch_uid="tenants.drop_late_factor")
-    password_reset.connect(note_proof, dispatch_uid="tenants.note_proof")
+    user_logged_in.connect(store_sign_in, dispatch_uid="tenants.remember_sign_in")
+    sign_in_completed.connect(remember_device_after_sign_in, dispatch_uid="tenants.note_device")
+    authenticator_added.connect(delete_outdated_factor, dispatch_uid="tenants.drop_late_factor")
+    password_reset.connect(prove_address_after_reset, dispatch_uid="tenants.note_proof")
     for signal in (password_changed, password_set, password_reset):
         signal.connect(end_other_sign_ins, dispatch_uid="tenants.end_other_sign_ins")

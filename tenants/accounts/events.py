@@ -28,20 +28,20 @@ from tenants.scope import tenant_scope
 
 SIGN_IN_FAILED = "sign_in.failed"
 # Failed sign-ins queued for recording in this process; more are dropped.
-MAX_WAITING = 200
+MAX_QUEUED_RECORDS = 200
 
 log = structlog.get_logger(__name__)
 # Failed sign-ins are recorded in a background thread, so that response times do not reveal
 # whether an e-mail address has an account.
 _recorder = ThreadPoolExecutor(max_workers=1, thread_name_prefix="failed-sign-ins")
-_room = BoundedSemaphore(MAX_WAITING)
+_free_slots = BoundedSemaphore(MAX_QUEUED_RECORDS)
 
 
 def enter_company(request: HttpRequest, membership: Membership) -> None:
     """Make this session act for `membership`, and record it in the company's audit log.
 
     Raises:
-        FactorNeeded: the sign-in is limited to another company.
+        SecondFactorRequired: the sign-in is limited to another company.
     """
     choose_membership(request.session, membership)
     with tenant_scope(membership.tenant_id), transaction.atomic():
@@ -55,14 +55,14 @@ def record_failed_sign_in(address: str) -> Future[None] | None:
     Nothing is recorded for an address without an account or membership. An hourly limit per
     member prevents attackers from filling a company's audit log.
     """
-    if not _room.acquire(blocking=False):
+    if not _free_slots.acquire(blocking=False):
         return None
-    future = _recorder.submit(_record_failed, address)
-    future.add_done_callback(lambda _done: _room.release())
+    future = _recorder.submit(_write_failed_sign_in, address)
+    future.add_done_callback(lambda _done: _free_slots.release())
     return future
 
 
-def _record_failed(address: str) -> None:
+def _write_failed_sign_in(address: str) -> None:
     try:
         user = User.objects.filter(email=address.strip().lower(), is_active=True).first()
         if user is not None and user.is_operator:
@@ -75,7 +75,7 @@ def _record_failed(address: str) -> None:
                 hourly_limit=settings.FAILED_SIGN_INS_RECORDED,
             )
     except (DatabaseError, ValueError) as error:
-        log.warning("failed_sign_in_not_recorded", error=type(error).__qualname__)
+        log.warning("sign_in_record_failed", error=type(error).__qualname__)
     finally:
         release_connection()
 

@@ -23,15 +23,17 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
-from tenants.accounts.adapter import is_sign_in_outdated, landing_page
+from tenants.accounts.adapter import get_landing_page, is_sign_in_outdated
 from tenants.accounts.forms import ActivateForm, show_error
-from tenants.accounts.views import answers_errors, renew_sign_in
+from tenants.accounts.views import render_errors, renew_sign_in
 from tenants.actions import list_waived_memberships, set_company_factor, use_waiver
-from tenants.authentication import CompanyOnly
+from tenants.authentication import SessionLimit
 from tenants.errors import AtriumError
 
 log = structlog.get_logger(__name__)
-STAGE = login_stage_required(stage=AuthenticateStage.key, redirect_urlname="account_login")
+require_mfa_stage = login_stage_required(
+    stage=AuthenticateStage.key, redirect_urlname="account_login"
+)
 
 
 def log_shown_codes(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
@@ -51,7 +53,7 @@ def log_shown_codes(view: Callable[..., HttpResponseBase]) -> Callable[..., Http
     return wrapper
 
 
-class CodePage(AuthenticateView):  # type: ignore[misc]
+class CodeView(AuthenticateView):  # type: ignore[misc]
     """allauth's page for the MFA code, extended by the companies that waive the code."""
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
@@ -61,16 +63,16 @@ class CodePage(AuthenticateView):  # type: ignore[misc]
 
 
 @require_POST
-@answers_errors
-@STAGE  # type: ignore[untyped-decorator]
-def sign_in_waived(request: HttpRequest) -> HttpResponse:
+@render_errors
+@require_mfa_stage  # type: ignore[untyped-decorator]
+def sign_in_with_waiver(request: HttpRequest) -> HttpResponse:
     """Complete a sign-in without the second factor, limited to the company that waived it."""
     stage: Any = request._login_stage  # type: ignore[attr-defined]
     if is_sign_in_outdated(request, stage.login.user):
         clear_login(request)
         return HttpResponseRedirect("/accounts/login/")
     membership = use_waiver(stage.login.user, request.POST.get("membership", ""))
-    limit = CompanyOnly(membership_id=membership.pk, must_set_up=True)
+    limit = SessionLimit(membership_id=membership.pk, must_set_up=True)
     request.company_only = limit  # type: ignore[attr-defined]
     response: HttpResponse = stage.exit()
     return response
@@ -79,17 +81,17 @@ def sign_in_waived(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 @never_cache
 @login_required
-@answers_errors
+@render_errors
 def set_up_company_factor(request: HttpRequest) -> HttpResponse:
     """Set up a second factor for one company; required before the session opens other pages."""
-    limit = CompanyOnly.of_session(request.session)
+    limit = SessionLimit.from_session(request.session)
     if limit is None or not limit.must_set_up:
-        return HttpResponseRedirect(landing_page(request))
+        return HttpResponseRedirect(get_landing_page(request))
     data = request.POST if request.method == "POST" else None
     form = ActivateForm(data=data, user=request.user)
-    if form.is_bound and form.is_valid() and _is_set_up(request, limit, form):
+    if form.is_bound and form.is_valid() and _save_company_factor(request, limit, form):
         clear_totp_secret(request)
-        CompanyOnly(membership_id=limit.membership_id).store(request.session)
+        SessionLimit(membership_id=limit.membership_id).store(request.session)
         renew_sign_in(request)
         messages.success(request, _("Two-factor authentication is set up for this company."))
         return HttpResponseRedirect("/")
@@ -100,7 +102,7 @@ def set_up_company_factor(request: HttpRequest) -> HttpResponse:
     return render(request, "tenants/company_factor.html", context, status=status)
 
 
-def _is_set_up(request: HttpRequest, limit: CompanyOnly, form: ActivateForm) -> bool:
+def _save_company_factor(request: HttpRequest, limit: SessionLimit, form: ActivateForm) -> bool:
     user: Any = request.user
     try:
         set_company_factor(

@@ -17,14 +17,14 @@ from django.utils.translation import gettext_lazy as _
 
 from tenants.accounts.sign_in_limits import get_code_attempt, start_attempt
 from tenants.actions import use_company_code
-from tenants.authentication import CompanyOnly
+from tenants.authentication import SessionLimit
 from tenants.errors import AtriumError
 from tenants.models import Membership, User
 
-PASSWORD_RULE = _("At least 8 characters, and not a common password.")
+PASSWORD_HELP_TEXT = _("At least 8 characters, and not a common password.")
 
 
-class WithoutPlaceholders:
+class NoPlaceholdersMixin:
     """Mixin that removes placeholders and sets labels and help texts by field name."""
 
     fields: dict[str, forms.Field]
@@ -39,27 +39,27 @@ class WithoutPlaceholders:
             field.help_text = self.helps.get(name, field.help_text)
 
 
-class SignInForm(WithoutPlaceholders, account_forms.LoginForm):  # type: ignore[misc]
+class SignInForm(NoPlaceholdersMixin, account_forms.LoginForm):  # type: ignore[misc]
     """Sign-in form with e-mail address and password."""
 
     labels = {"login": _("Email address"), "remember": _("Keep me signed in")}
     helps = {"password": ""}
 
 
-class ResetForm(WithoutPlaceholders, account_forms.ResetPasswordForm):  # type: ignore[misc]
+class ResetForm(NoPlaceholdersMixin, account_forms.ResetPasswordForm):  # type: ignore[misc]
     """Form that requests a password reset link by e-mail."""
 
     labels = {"email": _("Email address")}
 
 
-class NewPasswordForm(WithoutPlaceholders, account_forms.ResetPasswordKeyForm):  # type: ignore[misc]
+class NewPasswordForm(NoPlaceholdersMixin, account_forms.ResetPasswordKeyForm):  # type: ignore[misc]
     """Form that sets a new password after a reset link was opened."""
 
     labels = {"password1": _("New password"), "password2": _("Confirm new password")}
-    helps = {"password1": PASSWORD_RULE}
+    helps = {"password1": PASSWORD_HELP_TEXT}
 
 
-class ChangePasswordForm(WithoutPlaceholders, account_forms.ChangePasswordForm):  # type: ignore[misc]
+class ChangePasswordForm(NoPlaceholdersMixin, account_forms.ChangePasswordForm):  # type: ignore[misc]
     """Form that changes the password of a signed-in user."""
 
     labels = {
@@ -67,16 +67,16 @@ class ChangePasswordForm(WithoutPlaceholders, account_forms.ChangePasswordForm):
         "password1": _("New password"),
         "password2": _("Confirm new password"),
     }
-    helps = {"oldpassword": "", "password1": PASSWORD_RULE}
+    helps = {"oldpassword": "", "password1": PASSWORD_HELP_TEXT}
 
 
-class ConfirmForm(WithoutPlaceholders, account_forms.ReauthenticateForm):  # type: ignore[misc]
+class ConfirmForm(NoPlaceholdersMixin, account_forms.ReauthenticateForm):  # type: ignore[misc]
     """Form that asks for the password again before a sensitive action."""
 
     helps = {"password": ""}
 
 
-class LimitedCode:
+class CodeRateLimitMixin:
     """Mixin that limits code attempts per client; allauth's limit could lock the owner out."""
 
     user: User
@@ -90,56 +90,56 @@ class LimitedCode:
         return code
 
 
-class AnyCodeForm(WithoutPlaceholders, mfa_forms.AuthenticateForm):  # type: ignore[misc]
+class AccountOrCompanyCodeForm(NoPlaceholdersMixin, mfa_forms.AuthenticateForm):  # type: ignore[misc]
     """Form for a code of the account's second factor or of a company-only factor."""
 
     labels = {"code": _("Authenticator code or recovery code")}
     membership: Membership | None = None
-    _refusing: Authenticator | None = None
+    _failed_authenticator: Authenticator | None = None
 
     def clean_code(self) -> str:
         """Accept an account code, or a company code, which limits the sign-in to that company."""
         try:
             return str(super().clean_code())
         except forms.ValidationError:
-            if self._refusing is None:
+            if self._failed_authenticator is None:
                 raise
             code = str(self.cleaned_data["code"])
             self.membership = use_company_code(self.user, code)
             if self.membership is None:
-                super()._emit_authentication_failed(self._refusing)
+                super()._emit_authentication_failed(self._failed_authenticator)
                 raise
             return code
 
     def _emit_authentication_failed(self, authenticator: Authenticator) -> None:
-        self._refusing = authenticator
+        self._failed_authenticator = authenticator
 
     def save(self) -> None:
         """Record the authentication; a company code limits the sign-in to that company."""
         if self.membership is None:
             super().save()
             return
-        context.request.company_only = CompanyOnly(membership_id=self.membership.pk)
+        context.request.company_only = SessionLimit(membership_id=self.membership.pk)
         record_authentication(context.request, self.user, method="mfa", type="company")
 
 
-class CodeForm(LimitedCode, AnyCodeForm):
+class CodeForm(CodeRateLimitMixin, AccountOrCompanyCodeForm):
     """Form for the MFA code at sign-in."""
 
 
-class ConfirmCodeForm(LimitedCode, WithoutPlaceholders, mfa_forms.ReauthenticateForm):  # type: ignore[misc]
+class ConfirmCodeForm(CodeRateLimitMixin, NoPlaceholdersMixin, mfa_forms.ReauthenticateForm):  # type: ignore[misc]
     """Form that asks for an MFA code again before a sensitive action."""
 
     labels = {"code": _("Authenticator code or recovery code")}
 
 
-class ActivateForm(WithoutPlaceholders, ActivateTOTPForm):  # type: ignore[misc]
+class ActivateForm(NoPlaceholdersMixin, ActivateTOTPForm):  # type: ignore[misc]
     """Form for the first code of a new authenticator app."""
 
     labels = {"code": _("Six-digit code from your app")}
 
 
-def zone_choices() -> list[tuple[str, list[tuple[str, str]]]]:
+def list_zone_choices() -> list[tuple[str, list[tuple[str, str]]]]:
     """Return the time zones, grouped by region (the part before the first slash)."""
     groups: dict[str, list[tuple[str, str]]] = {}
     for name in sorted(available_timezones()):
@@ -161,7 +161,7 @@ class ProfileForm(forms.Form):
     language = forms.ChoiceField(label=_("Language"), choices=lambda: settings.LANGUAGES)
     zone = forms.ChoiceField(
         label=_("Time zone"),
-        choices=zone_choices,
+        choices=list_zone_choices,
         help_text=_("All times are shown in this time zone."),
     )
 
@@ -181,7 +181,7 @@ class NewAccountForm(JoinForm):
         label=_("Choose a password"),
         strip=False,
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
-        help_text=PASSWORD_RULE,
+        help_text=PASSWORD_HELP_TEXT,
     )
 
 

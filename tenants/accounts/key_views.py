@@ -15,10 +15,10 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
 from tenants import clock
-from tenants.accounts.adapter import base_url
+from tenants.accounts.adapter import get_base_url
 from tenants.accounts.forms import KeyForm, show_error
-from tenants.accounts.recent_sign_in import confirm_first, is_recent
-from tenants.accounts.views import answers_errors, principal_of
+from tenants.accounts.recent_sign_in import has_recent_sign_in, redirect_to_reauthentication
+from tenants.accounts.views import get_page_principal, render_errors
 from tenants.actions import create_api_key, revoke_api_key
 from tenants.actions.keys import DEFAULT_SCOPES
 from tenants.authentication import Principal
@@ -29,13 +29,13 @@ from tenants.models import ACT_FOR_USERS, ApiKey
 @require_http_methods(["GET", "HEAD", "POST"])
 @never_cache
 @login_required
-@answers_errors
-def keys(request: HttpRequest) -> HttpResponse:
+@render_errors
+def manage_keys(request: HttpRequest) -> HttpResponse:
     """List the member's keys; on POST, create a key and show its secret once."""
-    principal = _member(request)
-    recent = is_recent(request)
+    principal = _get_member_principal(request)
+    recent = has_recent_sign_in(request)
     if request.method == "POST" and not recent:
-        return confirm_first(request)
+        return redirect_to_reauthentication(request)
     data = request.POST if request.method == "POST" else None
     form = KeyForm(data, may_act_for_users=principal.is_admin)
     created = _create_key(principal, form) if form.is_bound and form.is_valid() else None
@@ -44,10 +44,10 @@ def keys(request: HttpRequest) -> HttpResponse:
     context = {
         "form": form,
         "created": created,
-        "keys": _own_keys(principal),
-        "base_url": base_url(request) + "/v1",
+        "keys": _list_own_keys(principal),
+        "base_url": get_base_url(request) + "/v1",
         "recent": recent,
-        "confirm_url": "" if recent else confirm_first(request).url,
+        "confirm_url": "" if recent else redirect_to_reauthentication(request).url,
     }
     status = 400 if form.is_bound and form.errors else 200
     return render(request, "tenants/keys.html", context, status=status)
@@ -56,26 +56,26 @@ def keys(request: HttpRequest) -> HttpResponse:
 @require_POST
 @never_cache
 @login_required
-@answers_errors
-def revoke(request: HttpRequest, key_id: UUID) -> HttpResponse:
+@render_errors
+def revoke_own_key(request: HttpRequest, key_id: UUID) -> HttpResponse:
     """Revoke a key of the member."""
-    principal = _member(request)
+    principal = _get_member_principal(request)
     # Admins and owners revoke the keys of other members in the admin.
-    if not any(key.pk == key_id for key in _own_keys(principal)):
+    if not any(key.pk == key_id for key in _list_own_keys(principal)):
         raise NotFound
     key = revoke_api_key(principal, key_id)
     messages.success(request, _("The key “{name}” has been revoked.").format(name=key.name))
     return HttpResponseRedirect("/keys/")
 
 
-def _member(request: HttpRequest) -> Principal:
-    principal = principal_of(request)
+def _get_member_principal(request: HttpRequest) -> Principal:
+    principal = get_page_principal(request)
     if principal is None or principal.membership is None:
         raise NotAllowed
     return principal
 
 
-def _own_keys(principal: Principal) -> list[ApiKey]:
+def _list_own_keys(principal: Principal) -> list[ApiKey]:
     """Return the usable keys of the member, newest first."""
     with transaction.atomic():
         usable_keys = ApiKey.objects.usable(clock.now()).filter(membership=principal.membership)

@@ -12,7 +12,7 @@ from tenants.compiled_queries import CompiledQuery
 
 
 @CompiledQuery
-def _lasting(*, session_key: Any, now: Any) -> QuerySet[Any]:
+def _live_session(*, session_key: Any, now: Any) -> QuerySet[Any]:
     sessions = db.SessionStore.get_model_class().objects
     return sessions.filter(session_key=session_key, expire_date__gt=now)
 
@@ -24,7 +24,7 @@ class SessionStore(db.SessionStore):
         return bool(key and key.isascii() and key.isalnum() and 8 <= len(key) <= 40)
 
     def _get_session_from_db(self) -> Any:
-        session = _lasting.one(session_key=self.session_key, now=clock.now())
+        session = _live_session.first(session_key=self.session_key, now=clock.now())
         if session is None:
             self._session_key = None
         return session

@@ -30,10 +30,10 @@ from django.utils.translation import ngettext
 from tenants import clock
 from tenants.models import User
 
-FAILURES_SECONDS = 3600  # a client's failures expire this long after the last one
-TURN_SECONDS = 1800  # a client may use its turn for this long
-KNOWN_ADDRESS_SECONDS = 30 * 86_400
-DEVICE_SECONDS = 180 * 86_400
+FAILURE_TTL_SECONDS = 3600  # a client's failures expire this long after the last one
+TURN_TTL_SECONDS = 1800  # a client may use its turn for this long
+KNOWN_ADDRESS_TTL_SECONDS = 30 * 86_400
+KNOWN_DEVICE_TTL_SECONDS = 180 * 86_400
 DEVICE_SALT = "tenants.device"
 
 
@@ -62,27 +62,27 @@ class TurnPolicy:
         """Return the seconds until the client may try; assign a turn if it needs one."""
         if cache.get(key, 0) < self.free_failures:
             return 0
-        now, turn = clock.now_seconds(), f"{key}:{client}"
+        now, turn = clock.get_timestamp(), f"{key}:{client}"
         due: float | None = cache.get(turn)
         if due is None:
-            number = self._next(key, now)
+            number = self._assign_turn(key, now)
             if number is None:
                 return self.max_wait
             due = min(number * self.interval, now + self.max_wait)
-            cache.set(turn, due, timeout=self.max_wait + TURN_SECONDS)
+            cache.set(turn, due, timeout=self.max_wait + TURN_TTL_SECONDS)
         return max(0, math.ceil(due - now))
 
     def use(self, key: str, client: str) -> bool:
         """Count the attempt as a failure; return False if another request has used the turn."""
         if cache.get(key, 0) >= self.free_failures and not cache.delete(f"{key}:{client}"):
             return False
-        _add(key, 1, seconds=self.period)
+        _increment(key, 1, seconds=self.period)
         return True
 
-    def _next(self, key: str, now: float) -> int | None:
+    def _assign_turn(self, key: str, now: float) -> int | None:
         """Return the next free interval, numbered from the epoch, or None if none is free."""
         first, last = int(now / self.interval) + 1, int((now + self.max_wait) / self.interval)
-        number = _add(f"{key}:turns", 1, seconds=2 * self.max_wait)
+        number = _increment(f"{key}:turns", 1, seconds=2 * self.max_wait)
         if first <= number <= last:
             return number
         cache.set(f"{key}:turns", first if number < first else last, timeout=2 * self.max_wait)
@@ -91,11 +91,11 @@ class TurnPolicy:
         return last if self.shares_last else None
 
 
-PASSWORDS_OF_ACCOUNT = TurnPolicy(
+ACCOUNT_PASSWORD_POLICY = TurnPolicy(
     setting="SIGN_IN_FAILURES_OF_ACCOUNT", period=3600, interval=10, max_wait=300
 )
 # An address that tries many accounts waits longer for each of them, up to an hour.
-PASSWORDS_FROM_ADDRESS = TurnPolicy(
+ADDRESS_PASSWORD_POLICY = TurnPolicy(
     setting="SIGN_IN_FAILURES_FROM_ADDRESS",
     period=3600,
     interval=1,
@@ -103,7 +103,7 @@ PASSWORDS_FROM_ADDRESS = TurnPolicy(
     shares_last=False,
 )
 # Strict, because the client already knows the password and a code has only six digits.
-CODES_OF_ACCOUNT = TurnPolicy(
+ACCOUNT_CODE_POLICY = TurnPolicy(
     setting="SIGN_IN_FAILURES_OF_CODES", period=3600, interval=60, max_wait=900
 )
 
@@ -124,19 +124,19 @@ class Attempt:
         """Count the attempt as a failure until `succeed`; return 0 or the seconds to wait."""
         if cache.get(f"{self.pair}:good", 0) >= settings.SIGN_INS_PER_MINUTE:
             return 60
-        tries, until = _add(self.pair, 1, seconds=FAILURES_SECONDS), f"{self.pair}:until"
+        tries, until = _increment(self.pair, 1, seconds=FAILURE_TTL_SECONDS), f"{self.pair}:until"
         free = settings.SIGN_IN_FREE_TRIES
         if tries > free:
             wait = min(2 ** min(tries - free, 16), settings.SIGN_IN_MAX_WAIT_SECONDS)
             # Of several concurrent requests, one passes and the others wait.
-            if not cache.add(until, clock.now_seconds() + wait, timeout=wait):
-                _add(self.pair, -1, seconds=FAILURES_SECONDS)
-                return max(1, math.ceil(float(cache.get(until, 0)) - clock.now_seconds()))
+            if not cache.add(until, clock.get_timestamp() + wait, timeout=wait):
+                _increment(self.pair, -1, seconds=FAILURE_TTL_SECONDS)
+                return max(1, math.ceil(float(cache.get(until, 0)) - clock.get_timestamp()))
         if wait := self._take_turns():
-            _add(self.pair, -1, seconds=FAILURES_SECONDS)
+            _increment(self.pair, -1, seconds=FAILURE_TTL_SECONDS)
             cache.delete(until)
             return wait
-        cache.touch(self.pair, FAILURES_SECONDS)
+        cache.touch(self.pair, FAILURE_TTL_SECONDS)
         return 0
 
     def _take_turns(self) -> int:
@@ -147,7 +147,7 @@ class Attempt:
         for key, turns in self.turns:
             if not turns.use(key, self.pair):
                 for used_key in used:
-                    _add(used_key, -1, seconds=turns.period)
+                    _increment(used_key, -1, seconds=turns.period)
                 return turns.interval
             used.append(key)
         return 0
@@ -156,10 +156,10 @@ class Attempt:
         """Reset the failures of this client; those of other clients are kept."""
         self.forget()
         for key, turns in self.turns:
-            _add(key, -1, seconds=turns.period)
-        _add(f"{self.pair}:good", 1, seconds=60)
+            _increment(key, -1, seconds=turns.period)
+        _increment(f"{self.pair}:good", 1, seconds=60)
         if self.known:
-            cache.set(self.known, True, timeout=KNOWN_ADDRESS_SECONDS)
+            cache.set(self.known, True, timeout=KNOWN_ADDRESS_TTL_SECONDS)
 
     def forget(self) -> None:
         """Reset the failures and the waiting time of this client."""
@@ -169,26 +169,26 @@ class Attempt:
 
 def get_password_attempt(request: HttpRequest, email: str) -> Attempt:
     """Return the attempt at the password of an e-mail address, with or without an account."""
-    account, device = _hash("password", email.lower()), find_known_device(request, email)
+    account, device = _build_cache_key("password", email.lower()), find_known_device(request, email)
     if device is not None:
-        return Attempt(pair=_hash(account, "device", device))
+        return Attempt(pair=_build_cache_key(account, "device", device))
     address = get_ip(request)
-    pair = _hash(account, "address", address)
+    pair = _build_cache_key(account, "address", address)
     known = f"{pair}:known"
-    turns = [(account, PASSWORDS_OF_ACCOUNT)]
+    turns = [(account, ACCOUNT_PASSWORD_POLICY)]
     # An account that has signed in from this address before does not wait because of others.
     if not cache.get(known):
-        turns.append((_hash("passwords", "address", address), PASSWORDS_FROM_ADDRESS))
+        turns.append((_build_cache_key("passwords", "address", address), ADDRESS_PASSWORD_POLICY))
     return Attempt(pair=pair, turns=tuple(turns), known=known)
 
 
 def get_code_attempt(request: HttpRequest, user: User) -> Attempt:
     """Return the attempt at the second factor of an account."""
-    account, device = _hash("code", str(user.pk)), find_known_device(request, user.email)
+    account, device = _build_cache_key("code", str(user.pk)), find_known_device(request, user.email)
     if device is not None:
-        return Attempt(pair=_hash(account, "device", device))
-    pair = _hash(account, "address", get_ip(request))
-    return Attempt(pair=pair, turns=((account, CODES_OF_ACCOUNT),))
+        return Attempt(pair=_build_cache_key(account, "device", device))
+    pair = _build_cache_key(account, "address", get_ip(request))
+    return Attempt(pair=pair, turns=((account, ACCOUNT_CODE_POLICY),))
 
 
 def start_attempt(request: HttpRequest, attempt: Attempt) -> None:
@@ -198,10 +198,10 @@ def start_attempt(request: HttpRequest, attempt: Attempt) -> None:
         ValidationError: the client has to wait; `set_wait_status` then sets status 429.
     """
     if seconds := attempt.begin():
-        _refuse(request, seconds)
+        _reject_attempt(request, seconds)
 
 
-def _refuse(request: HttpRequest, seconds: int) -> NoReturn:
+def _reject_attempt(request: HttpRequest, seconds: int) -> NoReturn:
     request.sign_in_wait = seconds  # type: ignore[attr-defined]
     message = ngettext(
         "Too many failed attempts. Try again in %(seconds)s second.",
@@ -226,7 +226,7 @@ def find_known_device(request: HttpRequest, email: str) -> str | None:
     if cookie is None:
         return None
     try:
-        payload = signing.loads(cookie, salt=DEVICE_SALT, max_age=DEVICE_SECONDS)
+        payload = signing.loads(cookie, salt=DEVICE_SALT, max_age=KNOWN_DEVICE_TTL_SECONDS)
         device, fingerprint = str(payload["device"]), str(payload["fingerprint"])
     except (signing.BadSignature, TypeError, KeyError):
         return None
@@ -243,7 +243,7 @@ def remember_device(request: HttpRequest, response: HttpResponse, user: User) ->
     response.set_cookie(
         _get_cookie_name(user.email),
         signing.dumps(payload, salt=DEVICE_SALT),
-        max_age=DEVICE_SECONDS,
+        max_age=KNOWN_DEVICE_TTL_SECONDS,
         path="/accounts/",
         secure=settings.SESSION_COOKIE_SECURE,
         httponly=True,
@@ -260,11 +260,11 @@ def _get_cookie_name(email: str) -> str:
     return f"device_{salted_hmac(DEVICE_SALT, email.lower()).hexdigest()[:16]}"
 
 
-def _hash(*parts: str) -> str:
+def _build_cache_key(*parts: str) -> str:
     return "sign-in:" + hashlib.sha256("\0".join(parts).encode(errors="replace")).hexdigest()[:40]
 
 
-def _add(key: str, number: int, *, seconds: int) -> int:
+def _increment(key: str, number: int, *, seconds: int) -> int:
     """Increment a counter atomically and return it; a new counter expires after `seconds`."""
     cache.add(key, 0, timeout=seconds)
     try:

@@ -7,11 +7,11 @@ from django.urls import path
 from tenants.accounts import key_views, views
 
 urlpatterns = [
-    path("companies/", views.companies, name="companies"),
-    path("switch/", views.switch, name="switch"),
-    path("no-company/", views.no_company, name="no_company"),
-    path("profile/", views.profile, name="profile"),
-    path("keys/", key_views.keys, name="keys"),
-    path("keys/<uuid:key_id>/revoke/", key_views.revoke, name="revoke_key"),
-    path("invitations/<str:token>/", views.invitation, name="invitation"),
+    path("companies/", views.choose_company, name="companies"),
+    path("switch/", views.switch_company, name="switch"),
+    path("no-company/", views.show_no_company, name="no_company"),
+    path("profile/", views.edit_profile, name="profile"),
+    path("keys/", key_views.manage_keys, name="keys"),
+    path("keys/<uuid:key_id>/revoke/", key_views.revoke_own_key, name="revoke_key"),
+    path("invitations/<str:token>/", views.show_invitation, name="invitation"),
 ]

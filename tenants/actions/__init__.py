@@ -24,10 +24,10 @@ from tenants.actions.invitations import (
 )
 from tenants.actions.keys import KEY_SCOPES, create_api_key, record_refused_key, revoke_api_key
 from tenants.actions.people import (
+    add_member,
     change_role,
     disable_member,
     enable_member,
-    join,
     remove_member,
     sign_out_member,
     update_profile,
@@ -35,8 +35,8 @@ from tenants.actions.people import (
 from tenants.actions.proof import prove_by_reset
 from tenants.actions.reading import acknowledge_reading
 from tenants.actions.second_factors import (
-    end_waivers,
     list_waived_memberships,
+    remove_waivers,
     set_company_factor,
     use_company_code,
     use_waiver,
@@ -49,6 +49,7 @@ __all__ = [
     "accept_invitation",
     "acknowledge_reading",
     "act_for_user",
+    "add_member",
     "admit_user",
     "change_role",
     "create_api_key",
@@ -56,12 +57,10 @@ __all__ = [
     "create_tenant",
     "disable_member",
     "enable_member",
-    "end_waivers",
     "enter_tenant",
     "find_invitation",
     "get_or_build_external_principal",
     "invite",
-    "join",
     "leave_tenant",
     "list_waived_memberships",
     "make_reset_link",
@@ -69,6 +68,7 @@ __all__ = [
     "record_refused_key",
     "remove_member",
     "remove_second_factor",
+    "remove_waivers",
     "resume_tenant",
     "revoke_api_key",
     "set_company_factor",

@@ -11,14 +11,14 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from tenants import audit
-from tenants.actions.reading import change_period
+from tenants.actions.reading import change_reading_period
 from tenants.authentication import (
     SESSION_OPERATED_TENANT,
     Principal,
-    opens_whole_account,
-    operator_principal,
+    get_operator_principal,
+    has_full_access,
 )
-from tenants.errors import ChangedMeanwhile, Invalid, NotAllowed, NotFound
+from tenants.errors import EditConflict, Invalid, NotAllowed, NotFound
 from tenants.models import Role, Tenant
 from tenants.scope import tenant_scope
 from tenants.validation import clean_color, clean_slug, clean_text
@@ -73,7 +73,7 @@ def update_tenant_settings(
     Raises:
         NotAllowed: the principal is a member, or an admin who changes `admins_read_threads`.
         Invalid: the name or colour is invalid.
-        ChangedMeanwhile: `version` is not the current version.
+        EditConflict: `version` is not the current version.
     """
     principal.require(Role.ADMIN)
     changed: dict[str, object] = {}
@@ -83,11 +83,11 @@ def update_tenant_settings(
         changed["color"] = clean_color(color)
     with tenant_scope(principal.tenant_id), transaction.atomic():
         tenant = Tenant.objects.select_for_update(no_key=True).get()
-        ChangedMeanwhile.check(tenant, version)
+        EditConflict.check(tenant, version)
         if admins_read_threads is not None and admins_read_threads != tenant.admins_read_threads:
             principal.require(Role.OWNER)
             changed["admins_read_threads"] = admins_read_threads
-            change_period(principal, is_open=admins_read_threads)
+            change_reading_period(principal, is_open=admins_read_threads)
         changed = {key: value for key, value in changed.items() if getattr(tenant, key) != value}
         for key, value in changed.items():
             setattr(tenant, key, value)
@@ -118,9 +118,9 @@ def enter_tenant(operator: User, session: SessionBase, tenant_id: UUID) -> Princ
         NotAllowed: the user is not an operator, or the session is limited to one company.
         NotFound: the id is unknown.
     """
-    if not opens_whole_account(session):
+    if not has_full_access(session):
         raise NotAllowed
-    principal = _operator_inside(operator, tenant_id)
+    principal = _build_operator_principal(operator, tenant_id)
     with tenant_scope(tenant_id), transaction.atomic():
         audit.record(principal, "operator.entered", principal.tenant.slug)
     session[SESSION_OPERATED_TENANT] = str(tenant_id)
@@ -139,22 +139,22 @@ def leave_tenant(operator: User, session: SessionBase) -> None:
         return
     # Rotating the session key closes the websockets of the company just left.
     session.cycle_key()
-    principal = _operator_inside(operator, UUID(entered))
+    principal = _build_operator_principal(operator, UUID(entered))
     with tenant_scope(principal.tenant_id), transaction.atomic():
         audit.record(principal, "operator.left", principal.tenant.slug)
 
 
-def _operator_inside(operator: User, tenant_id: UUID) -> Principal:
+def _build_operator_principal(operator: User, tenant_id: UUID) -> Principal:
     if not operator.is_operator:
         raise NotAllowed
-    principal = operator_principal(operator, tenant_id)
+    principal = get_operator_principal(operator, tenant_id)
     if principal is None:
         raise NotFound
     return principal
 
 
 def _set_suspended(operator: User, tenant_id: UUID, *, suspended: bool) -> Tenant:
-    principal = _operator_inside(operator, tenant_id)
+    principal = _build_operator_principal(operator, tenant_id)
     with tenant_scope(tenant_id), transaction.atomic():
         tenant = Tenant.objects.select_for_update(no_key=True).get()
         if (tenant.suspended_at is not None) != suspended:

@@ -11,8 +11,8 @@ from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 
 from tenants import audit, clock
-from tenants.authentication import Principal, principal_for_external
-from tenants.errors import BeyondKey, Invalid, TooManyNewUsers, TooManyUsers
+from tenants.authentication import Principal, build_external_principal
+from tenants.errors import Invalid, MissingScope, TooManyNewUsers, TooManyUsers
 from tenants.models import ACT_FOR_USERS, MemberKind, Membership
 from tenants.scope import tenant_scope
 
@@ -35,19 +35,19 @@ def get_or_build_external_principal(principal: Principal, external_id: str) -> P
     unsaved member has no data and can own none before `admit_user`.
 
     Raises:
-        BeyondKey: there is no API key, or it lacks the scope act_for_users. Invalid: the id is
-        not 1 to 200 visible ASCII characters. UserShutOut: an admin disabled or removed the
+        MissingScope: there is no API key, or it lacks the scope act_for_users. Invalid: the id is
+        not 1 to 200 visible ASCII characters. UserDisabled: an admin disabled or removed the
         user.
     """
     if principal.key is None or ACT_FOR_USERS not in principal.key.scopes:
         message = _("This API key cannot act for users. It needs the scope act_for_users.")
-        raise BeyondKey(message, param=USER_HEADER)
+        raise MissingScope(message, param=USER_HEADER)
     if not _EXTERNAL_ID.fullmatch(external_id):
         message = _("%s must be 1 to 200 visible ASCII characters.") % USER_HEADER
         raise Invalid(message, param=USER_HEADER)
     with tenant_scope(principal.tenant_id), transaction.atomic():
         membership = _find_member(principal, external_id)
-    return principal_for_external(principal, membership or _unknown(principal, external_id))
+    return build_external_principal(principal, membership or _build_member(principal, external_id))
 
 
 def admit_user(principal: Principal) -> Principal:
@@ -65,11 +65,11 @@ def admit_user(principal: Principal) -> Principal:
     assert user.sponsor is not None
     program = replace(principal, membership=user.sponsor, role=user.sponsor.role)
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        _check_room()
-        return principal_for_external(program, _create_member(program, user))
+        _check_user_limits()
+        return build_external_principal(program, _save_member(program, user))
 
 
-def _check_room() -> None:
+def _check_user_limits() -> None:
     external = Membership.objects.filter(kind=MemberKind.EXTERNAL)
     hour_ago = clock.now() - timedelta(hours=1)
     if external.filter(created_at__gt=hour_ago).count() >= settings.EXTERNAL_USERS_PER_HOUR:
@@ -90,7 +90,7 @@ def _find_member(principal: Principal, external_id: str) -> Membership | None:
     return found
 
 
-def _unknown(principal: Principal, external_id: str) -> Membership:
+def _build_member(principal: Principal, external_id: str) -> Membership:
     return Membership(
         tenant=principal.tenant,
         kind=MemberKind.EXTERNAL,
@@ -101,7 +101,7 @@ def _unknown(principal: Principal, external_id: str) -> Membership:
     )
 
 
-def _create_member(program: Principal, user: Membership) -> Membership:
+def _save_member(program: Principal, user: Membership) -> Membership:
     try:
         with transaction.atomic():
             user.save(force_insert=True)

@@ -13,22 +13,22 @@ from django.utils.translation import gettext as _
 
 from tenants import audit, clock
 from tenants.actions.people import add_membership
-from tenants.actions.proof import end_access, lock_account, prove_address
+from tenants.actions.proof import lock_account, prove_address, revoke_access
 from tenants.authentication import Principal, hash_secret
 from tenants.db import call_privileged
 from tenants.errors import (
-    AddressUnproven,
     Invalid,
-    InvitationGone,
+    InvalidInvitation,
     NotFound,
-    SignInFirst,
+    SignInRequired,
+    UnverifiedAddress,
     WrongAccount,
 )
 from tenants.models import Invitation, Membership, Role, Tenant, User
 from tenants.scope import tenant_scope
 from tenants.validation import clean_choice, clean_email_address, clean_password, clean_text
 
-VALID_FOR = timedelta(days=7)
+INVITATION_VALIDITY = timedelta(days=7)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,7 @@ def invite(principal: Principal, email: str, *, role: str = Role.MEMBER) -> tupl
             role=role,
             token_hash=hash_secret(token),
             invited_by=principal.membership,
-            expires_at=now + VALID_FOR,
+            expires_at=now + INVITATION_VALIDITY,
             proves_address=principal.membership is None or bool(settings.EMAIL_URL),
         )
         audit.record(
@@ -102,9 +102,9 @@ def find_invitation(token: str) -> OpenInvitation:
     """Return the open invitation with this token.
 
     Raises:
-        InvitationGone: the token matches no open invitation; the reason is not disclosed.
+        InvalidInvitation: the token matches no open invitation; the reason is not disclosed.
     """
-    for invitation_id, tenant_id in _door(token):
+    for invitation_id, tenant_id in _find_invitation_ids(token):
         with tenant_scope(tenant_id), transaction.atomic():
             tenant = Tenant.objects.filter(suspended_at=None).first()
             found = Invitation.objects.all().open().filter(pk=invitation_id).first()
@@ -115,7 +115,7 @@ def find_invitation(token: str) -> OpenInvitation:
                 email=found.email,
                 proves_address=found.proves_address,
             )
-    raise InvitationGone
+    raise InvalidInvitation
 
 
 def accept_invitation(
@@ -128,9 +128,9 @@ def accept_invitation(
     Must run outside any transaction and tenant scope.
 
     Raises:
-        InvitationGone: the token is used, withdrawn, expired or unknown. WrongAccount: `user`
-        has a different address. SignInFirst: the address has an account that cannot be taken
-        over. AddressUnproven: the address of `user` is unproven, and another company created
+        InvalidInvitation: the token is used, withdrawn, expired or unknown. WrongAccount: `user`
+        has a different address. SignInRequired: the address has an account that cannot be taken
+        over. UnverifiedAddress: the address of `user` is unproven, and another company created
         the account. Invalid: the name or password is invalid.
     """
     invitation = find_invitation(token)
@@ -143,12 +143,12 @@ def accept_invitation(
         locked = Invitation.objects.all().open().select_for_update().filter(pk=invitation.id)
         row: Invitation | None = locked.first()
         if row is None:
-            raise InvitationGone
+            raise InvalidInvitation
         is_taken_over = False
         if user is None:
-            user, is_taken_over = _take_account(row, password)
+            user, is_taken_over = _create_or_take_over_account(row, password)
         else:
-            user = _lock_joining(user)
+            user = _lock_joining_account(user)
         membership = add_membership(
             user, role=row.role, name=name, admits_unproven=user.address_proven_at is None
         )
@@ -157,11 +157,11 @@ def accept_invitation(
         actor = Principal(tenant=invitation.tenant, membership=membership, role=membership.role)
         audit.record(actor, "invitation.accepted", row.email, invitation=str(row.pk))
     if is_taken_over:
-        end_access(user.pk)
+        revoke_access(user.pk)
     return membership
 
 
-def _take_account(invitation: Invitation, password: str | None) -> tuple[User, bool]:
+def _create_or_take_over_account(invitation: Invitation, password: str | None) -> tuple[User, bool]:
     """Return the account for a locked invitation and True if it was taken over, not created."""
     found = User.objects.filter(email=invitation.email).first()
     if found is None:
@@ -172,30 +172,30 @@ def _take_account(invitation: Invitation, password: str | None) -> tuple[User, b
                     invitation.email, password, address_proven_at=proven_at
                 )
         except IntegrityError:
-            raise SignInFirst from None
+            raise SignInRequired from None
         return account, False
     if not invitation.proves_address or not found.is_active:
-        raise SignInFirst
+        raise SignInRequired
     account = lock_account(found.pk)
     if not prove_address(account, password=password):
-        raise SignInFirst
+        raise SignInRequired
     return account, True
 
 
-def _lock_joining(user: User) -> User:
+def _lock_joining_account(user: User) -> User:
     """Lock and return the account; an unproven one may rejoin only the company that created it.
 
     Raises:
-        AddressUnproven: the account is unproven and was created by another company.
+        UnverifiedAddress: the account is unproven and was created by another company.
     """
     account = lock_account(user.pk)
     if account.address_proven_at is None:
         made_here = Membership.objects.filter(user=account, admits_unproven=True)
         if not made_here.exists():
-            raise AddressUnproven
+            raise UnverifiedAddress
     return account
 
 
-def _door(token: str) -> list[tuple[UUID, UUID]]:
+def _find_invitation_ids(token: str) -> list[tuple[UUID, UUID]]:
     # The token needs no validation: looking up the hash of any string is harmless.
     return [(row[0], row[1]) for row in call_privileged("tenant_of_invitation", hash_secret(token))]

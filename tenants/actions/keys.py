@@ -26,9 +26,9 @@ KEY_SCOPES = ("read", "write", "admin", ACT_FOR_USERS)
 # Everything that the member may do: clients written for OpenAI's API do not know scopes.
 DEFAULT_SCOPES = ("read", "write", "admin")
 _ALPHABET = string.digits + string.ascii_letters
-_SHOWN = 8
-_SECRET = 40
-_CHECKSUM = 6
+_PREFIX_LENGTH = 8
+_SECRET_LENGTH = 40
+_CHECKSUM_LENGTH = 6
 
 
 def create_api_key(
@@ -61,24 +61,24 @@ def create_api_key(
         raise Invalid(_("The expiry date must be in the future."), param="expires_at")
     if principal.key is not None:
         raise NotAllowed
-    secret = new_secret()
+    secret = generate_secret()
     with tenant_scope(principal.tenant_id), transaction.atomic():
         _check_account_unchanged(principal)
         if program is not None:
-            member = _new_program(principal, program, key_scopes)
+            member = _create_program(principal, program, key_scopes)
         else:
-            member = _acting_member(principal, member_id or principal.membership_id)
+            member = _get_acting_member(principal, member_id or principal.membership_id)
         if (
             ACT_FOR_USERS in key_scopes
             and member.kind == MemberKind.PERSON
             and member.role == "member"
         ):
             raise NotAllowed(_("Only admins and programs can act for users."), param="scopes")
-        _check_room(member)
+        _check_key_limit(member)
         key: ApiKey = ApiKey.objects.create(
             membership=member,
             name=name,
-            prefix=secret[: len(KEY_PREFIX) + _SHOWN],
+            prefix=secret[: len(KEY_PREFIX) + _PREFIX_LENGTH],
             secret_hash=hash_secret(secret),
             scopes=key_scopes,
             expires_at=expires_at,
@@ -97,7 +97,7 @@ def _check_account_unchanged(principal: Principal) -> None:
         raise AccessDenied
 
 
-def _check_room(member: Membership) -> None:
+def _check_key_limit(member: Membership) -> None:
     # Serialize key creation per member, so that each count includes the previous key.
     Membership.objects.select_for_update(no_key=True).get(pk=member.pk)
     usable = ApiKey.objects.all().usable(clock.now()).filter(membership=member)
@@ -106,7 +106,7 @@ def _check_room(member: Membership) -> None:
         raise TooManyKeys(message.format(name=member.name, most=settings.KEYS_PER_MEMBER))
 
 
-def _new_program(principal: Principal, name: str, scopes: list[str]) -> Membership:
+def _create_program(principal: Principal, name: str, scopes: list[str]) -> Membership:
     # Its key outlives the membership of its creator, and reads the chats of all its users.
     principal.require(Role.OWNER)
     program: Membership = Membership.objects.create(
@@ -118,7 +118,7 @@ def _new_program(principal: Principal, name: str, scopes: list[str]) -> Membersh
     return program
 
 
-def _acting_member(principal: Principal, member_id: UUID | None) -> Membership:
+def _get_acting_member(principal: Principal, member_id: UUID | None) -> Membership:
     """Return the member that a new key acts for: the principal, or for owners a program."""
     if member_id is None:
         raise Invalid(_("Specify the program that the key acts for."), param="member")
@@ -190,20 +190,20 @@ def clean_scopes(scopes: Iterable[str]) -> list[str]:
     return [scope for scope in KEY_SCOPES if scope in requested]
 
 
-def new_secret() -> str:
+def generate_secret() -> str:
     """Return "atr_", eight random characters safe to display, 40 secret ones and a checksum.
 
     The checksum lets a secret scanner recognise a key without a request to this server.
     """
-    body = "".join(secrets.choice(_ALPHABET) for _index in range(_SHOWN + _SECRET))
-    return f"{KEY_PREFIX}{body}{checksum(body)}"
+    body = "".join(secrets.choice(_ALPHABET) for _index in range(_PREFIX_LENGTH + _SECRET_LENGTH))
+    return f"{KEY_PREFIX}{body}{compute_checksum(body)}"
 
 
-def checksum(body: str) -> str:
+def compute_checksum(body: str) -> str:
     """Return the CRC-32 of `body` in base 62, as six characters."""
     number = zlib.crc32(body.encode())
     digits = []
-    for _index in range(_CHECKSUM):
+    for _index in range(_CHECKSUM_LENGTH):
         number, digit = divmod(number, len(_ALPHABET))
         digits.append(_ALPHABET[digit])
     return "".join(reversed(digits))

@@ -9,9 +9,9 @@ from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 
 from tenants import audit, clock
-from tenants.actions.proof import end_unproven_credentials
+from tenants.actions.proof import revoke_unproven_credentials
 from tenants.authentication import Principal
-from tenants.errors import ChangedMeanwhile, Invalid, LastOwner, NotAllowed, NotFound
+from tenants.errors import EditConflict, Invalid, LastOwner, NotAllowed, NotFound
 from tenants.models import (
     ACT_FOR_USERS,
     ApiKey,
@@ -33,7 +33,7 @@ from tenants.validation import (
 )
 
 
-def join(
+def add_member(
     principal: Principal,
     email: str,
     *,
@@ -62,14 +62,14 @@ def join(
         # Checked first: a refused request must not revoke credentials.
         if Membership.objects.filter(user__email=address, removed_at=None).exists():
             raise _build_member_error(address)
-    user, created = get_account_for_operator(address, password)
+    user, created = get_or_create_trusted_account(address, password)
     with tenant_scope(principal.tenant_id), transaction.atomic():
         membership = add_membership(user, role=role, name=name)
         audit.record(principal, "member.joined", name, member=str(membership.pk), role=role)
     return membership, created
 
 
-def get_account_for_operator(address: str, password: str | None) -> tuple[User, bool]:
+def get_or_create_trusted_account(address: str, password: str | None) -> tuple[User, bool]:
     """Return the account of a validated address, safe to grant access, and True if it is new.
 
     An existing account with an unproven address loses its credentials first. Must run outside
@@ -78,13 +78,13 @@ def get_account_for_operator(address: str, password: str | None) -> tuple[User, 
     Raises:
         Invalid: the password is invalid, or one is given for an existing account.
     """
-    user, created = find_or_create_user(address, password)
-    if not created and end_unproven_credentials(user.pk):
+    user, created = get_or_create_user(address, password)
+    if not created and revoke_unproven_credentials(user.pk):
         user.refresh_from_db()
     return user, created
 
 
-def find_or_create_user(address: str, password: str | None) -> tuple[User, bool]:
+def get_or_create_user(address: str, password: str | None) -> tuple[User, bool]:
     """Return the account of a validated address and True if it is new.
 
     The address of a new account counts as proven.
@@ -147,7 +147,7 @@ def change_role(
     Raises:
         NotAllowed: the principal is a member, or an admin and the old or new role is owner.
         NotFound: the id is unknown. Invalid: the role is unknown or does not fit the kind of
-        member. LastOwner: the company would have no owner. ChangedMeanwhile: `version` is not
+        member. LastOwner: the company would have no owner. EditConflict: `version` is not
         the current version.
     """
     role = clean_choice(role, Role.values, param="role")
@@ -224,23 +224,23 @@ def _change_member(
         member: Membership | None = visible.filter(pk=member_id).first()
         if member is None:
             raise NotFound
-        ChangedMeanwhile.check(member, version)
+        EditConflict.check(member, version)
         if member.role == Role.OWNER:
             principal.require(Role.OWNER)
-        if _takes_ownership(changes) and owners == [member]:
+        if _is_ownership_removed(changes) and owners == [member]:
             raise LastOwner
-        _check_role_fits(member, changes)
+        _check_role(member, changes)
         for name, value in changes.items():
             setattr(member, name, value)
         member.save(update_fields=list(changes))
-        _withdraw_invitations_beyond(member)
-        _revoke_keys_beyond(member)
+        _withdraw_excess_invitations(member)
+        _revoke_excess_keys(member)
         details = {"role": changes["role"]} if "role" in changes else {}
         audit.record(principal, action, member.name, member=str(member.pk), **details)
     return member
 
 
-def _withdraw_invitations_beyond(member: Membership) -> None:
+def _withdraw_excess_invitations(member: Membership) -> None:
     """Withdraw invitations that the member may no longer send, as they could be a way back in."""
     invitations = Invitation.objects.all().open().filter(invited_by=member)
     if member.is_active and member.role == Role.ADMIN:
@@ -250,7 +250,7 @@ def _withdraw_invitations_beyond(member: Membership) -> None:
     invitations.update(withdrawn_at=clock.now())
 
 
-def _revoke_keys_beyond(member: Membership) -> None:
+def _revoke_excess_keys(member: Membership) -> None:
     """Revoke the keys that the member may no longer create."""
     keys = ApiKey.objects.filter(membership=member, revoked_at=None)
     if member.removed_at is None:
@@ -261,7 +261,7 @@ def _revoke_keys_beyond(member: Membership) -> None:
     keys.update(revoked_at=clock.now())
 
 
-def _check_role_fits(member: Membership, changes: dict[str, Any]) -> None:
+def _check_role(member: Membership, changes: dict[str, Any]) -> None:
     fits: dict[str, list[str]] = {
         MemberKind.PERSON: Role.values,
         MemberKind.PROGRAM: [Role.MEMBER, Role.ADMIN],
@@ -271,7 +271,7 @@ def _check_role_fits(member: Membership, changes: dict[str, Any]) -> None:
         raise Invalid(_("This kind of member cannot have this role."), param="role")
 
 
-def _takes_ownership(changes: dict[str, Any]) -> bool:
+def _is_ownership_removed(changes: dict[str, Any]) -> bool:
     if "role" in changes:
         return bool(changes["role"] != Role.OWNER)
     return bool(changes.get("disabled_at") or changes.get("removed_at"))

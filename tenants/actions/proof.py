@@ -22,10 +22,10 @@ from tenants.scope import tenant_scope
 log = structlog.get_logger(__name__)
 
 
-def end_unproven_credentials(user_id: int) -> bool:
+def revoke_unproven_credentials(user_id: int) -> bool:
     """Revoke all credentials of an account if its address is unproven; return True if it was.
 
-    Must run outside any transaction and tenant scope, like `end_access`.
+    Must run outside any transaction and tenant scope, like `revoke_access`.
     """
     with transaction.atomic():
         user = lock_account(user_id)
@@ -34,7 +34,7 @@ def end_unproven_credentials(user_id: int) -> bool:
         user.set_unusable_password()
         user.save(update_fields=["password"])
         Authenticator.objects.filter(user=user).delete()
-    end_access(user_id)
+    revoke_access(user_id)
     log.info("account_credentials_ended", user_id=user_id)
     return True
 
@@ -42,7 +42,7 @@ def end_unproven_credentials(user_id: int) -> bool:
 def prove_address(user: User, *, password: str | None = None) -> bool:
     """Mark the address of a locked account as proven; return True if it was unproven.
 
-    Call within the transaction of the lock, and if it returns True call `end_access` after the
+    Call within the transaction of the lock, and if it returns True call `revoke_access` after the
     commit. `password` replaces the current password; None keeps it, if it has just been set.
     """
     if user.address_proven_at is not None:
@@ -64,7 +64,7 @@ def prove_by_reset(user_id: int, *, keep_sign_in: str | None = None) -> bool:
     with transaction.atomic():
         is_first = prove_address(lock_account(user_id))
     if is_first:
-        end_access(user_id, keep_sign_in=keep_sign_in)
+        revoke_access(user_id, keep_sign_in=keep_sign_in)
     return is_first
 
 
@@ -73,7 +73,7 @@ def lock_account(user_id: int) -> User:
     return User.objects.select_for_update().get(pk=user_id)
 
 
-def end_access(user_id: int, *, keep_sign_in: str | None = None) -> None:
+def revoke_access(user_id: int, *, keep_sign_in: str | None = None) -> None:
     """Revoke an account's sessions, API keys and second factors for single companies.
 
     The session with the key `keep_sign_in` is kept. The API keys of each company are revoked in

@@ -14,7 +14,7 @@ from tenants.reading_periods import ReadingPeriod
 from tenants.scope import tenant_scope
 
 
-def change_period(principal: Principal, *, is_open: bool) -> None:
+def change_reading_period(principal: Principal, *, is_open: bool) -> None:
     """Start a reading period, or end the current one, in the caller's transaction.
 
     The caller must hold the lock on the tenant and change its setting accordingly.

@@ -9,17 +9,17 @@ from django.db import transaction
 from django.utils.translation import gettext as _
 
 from tenants import audit, clock
-from tenants.authentication import Principal, memberships_of
-from tenants.company_factors import CompanyFactor, counter_of
+from tenants.authentication import Principal, list_memberships
+from tenants.company_factors import CompanyFactor, find_counter
 from tenants.db import call_privileged
 from tenants.errors import Invalid, NotAllowed, NotFound
-from tenants.mfa import SealedAdapter
+from tenants.mfa import EncryptedMfaAdapter
 from tenants.models import MemberKind, Membership, Role, User
-from tenants.notices import mail_notice
+from tenants.notices import send_notice
 from tenants.scope import tenant_scope
 
 # Validity of a waiver.
-WAIVED_FOR = timedelta(days=3)
+WAIVER_VALIDITY = timedelta(days=3)
 FACTOR_CHANGED = "account.second_factor_changed"
 
 
@@ -43,11 +43,11 @@ def waive_second_factor(principal: Principal, member_id: UUID) -> Membership:
         )
         if member is None:
             raise NotFound
-        member.factor_waived_until = clock.now() + WAIVED_FOR
+        member.factor_waived_until = clock.now() + WAIVER_VALIDITY
         member.save(update_fields=["factor_waived_until"])
         CompanyFactor.objects.filter(member=member).delete()
         audit.record(principal, "member.second_factor_waived", member.name, member=str(member.pk))
-        mail_notice(
+        send_notice(
             member.email,
             _("Two-factor authentication at {company}").format(company=principal.tenant.name),
             _(
@@ -61,7 +61,7 @@ def waive_second_factor(principal: Principal, member_id: UUID) -> Membership:
 
 def list_waived_memberships(user: User) -> list[Membership]:
     """Return the memberships of `user` with an unused, unexpired waiver."""
-    return [member for member in memberships_of(user) if _is_waived(member)]
+    return [member for member in list_memberships(user) if _is_waived(member)]
 
 
 def use_waiver(user: User, membership_id: str) -> Membership:
@@ -82,9 +82,9 @@ def use_waiver(user: User, membership_id: str) -> Membership:
     raise NotFound
 
 
-def end_waivers(user: User) -> None:
+def remove_waivers(user: User) -> None:
     """Remove the waivers of a user who has signed in with all their factors."""
-    for member in memberships_of(user):
+    for member in list_memberships(user):
         if member.factor_waived_until is not None:
             with tenant_scope(member.tenant_id), transaction.atomic():
                 Membership.objects.filter(pk=member.pk).update(factor_waived_until=None)
@@ -97,16 +97,16 @@ def set_company_factor(user: User, membership_id: UUID, *, secret: str, code: st
         NotFound: the user has no membership with this id. Invalid: the code is not a current
         code of the secret.
     """
-    member = next((row for row in memberships_of(user) if row.pk == membership_id), None)
+    member = next((row for row in list_memberships(user) if row.pk == membership_id), None)
     if member is None:
         raise NotFound
-    counter = counter_of(secret, code)
+    counter = find_counter(secret, code)
     if counter is None:
         raise Invalid(_("Incorrect code."), param="code")
     with tenant_scope(member.tenant_id), transaction.atomic():
         CompanyFactor.objects.filter(member=member).delete()
         CompanyFactor.objects.create(
-            member=member, secret=SealedAdapter().encrypt(secret), last_counter=counter
+            member=member, secret=EncryptedMfaAdapter().encrypt(secret), last_counter=counter
         )
         actor = Principal(tenant=member.tenant, membership=member, role=member.role)
         audit.record(actor, FACTOR_CHANGED, member.name, member=str(member.pk))
@@ -115,10 +115,10 @@ def set_company_factor(user: User, membership_id: UUID, *, secret: str, code: st
 
 def use_company_code(user: User, code: str) -> Membership | None:
     """Use up a code; return the membership whose company-only second factor it matches."""
-    for member in memberships_of(user):
+    for member in list_memberships(user):
         with tenant_scope(member.tenant_id), transaction.atomic():
             factor: CompanyFactor | None = CompanyFactor.objects.filter(member=member).first()
-            counter = factor.counter_of(code) if factor else None
+            counter = factor.find_counter(code) if factor else None
             if factor is None or counter is None:
                 continue
             unused = CompanyFactor.objects.filter(pk=factor.pk, last_counter__lt=counter)

@@ -11,12 +11,12 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from tenants import audit
-from tenants.actions.people import get_account_for_operator
+from tenants.actions.people import get_or_create_trusted_account
 from tenants.actions.proof import has_memberships, lock_account
 from tenants.actions.second_factors import FACTOR_CHANGED, remove_company_factors
 from tenants.errors import Invalid, NotAllowed, NotFound
 from tenants.models import User
-from tenants.notices import mail_notice
+from tenants.notices import send_notice
 from tenants.validation import clean_email_address
 
 log = structlog.get_logger(__name__)
@@ -40,14 +40,14 @@ def create_operator(
     found = User.objects.filter(email=address).first()
     if found is not None and not existing:
         _refuse_member(found)
-    user, created = get_account_for_operator(address, password)
+    user, created = get_or_create_trusted_account(address, password)
     with transaction.atomic():
         user = lock_account(user.pk)
         if not existing:
             _refuse_member(user)
         user.is_staff = user.is_superuser = True
         user.save(update_fields=["is_staff", "is_superuser"])
-    log.info("operator.made", user_id=user.pk)
+    log.info("operator_created", user_id=user.pk)
     return user, created
 
 
@@ -67,14 +67,16 @@ def make_reset_link(operator: User | None, email: str, *, base_url: str) -> str:
         NotAllowed: `operator` is not an operator. Invalid: the address is invalid. NotFound:
         the address has no account.
     """
-    user = _account(operator, email)
+    user = _get_account(operator, email)
     token = app_settings.PASSWORD_RESET_TOKEN_GENERATOR().make_token(user)
     path = reverse(
         "account_reset_password_from_key",
         kwargs={"uidb36": user_pk_to_url_str(user), "key": token},
     )
-    audit.record_for_account(user, "account.reset_link", actor=_actor(operator))
-    log.info("operator.reset_link", user_id=user.pk, operator_id=operator.pk if operator else None)
+    audit.record_for_account(user, "account.reset_link", actor=_get_actor_label(operator))
+    log.info(
+        "password_link_created", user_id=user.pk, operator_id=operator.pk if operator else None
+    )
     return base_url.rstrip("/") + path
 
 
@@ -84,10 +86,10 @@ def remove_second_factor(operator: User | None, email: str) -> None:
     The removal is recorded in the audit log of each of the account's companies, and the owner is
     notified by e-mail. Raises like `make_reset_link`.
     """
-    user = _account(operator, email)
+    user = _get_account(operator, email)
     with transaction.atomic():
         Authenticator.objects.filter(user=user).delete()
-        mail_notice(
+        send_notice(
             user.email,
             _("Two-factor authentication was removed"),
             _(
@@ -96,19 +98,19 @@ def remove_second_factor(operator: User | None, email: str) -> None:
             ),
         )
     remove_company_factors(user)
-    audit.record_for_account(user, FACTOR_CHANGED, actor=_actor(operator))
+    audit.record_for_account(user, FACTOR_CHANGED, actor=_get_actor_label(operator))
     log.info(
-        "operator.second_factor_removed",
+        "second_factor_removed",
         user_id=user.pk,
         operator_id=operator.pk if operator else None,
     )
 
 
-def _actor(operator: User | None) -> str:
+def _get_actor_label(operator: User | None) -> str:
     return f"operator {operator.email}" if operator is not None else "command line"
 
 
-def _account(operator: User | None, email: str) -> User:
+def _get_account(operator: User | None, email: str) -> User:
     if operator is not None and not operator.is_operator:
         raise NotAllowed
     address = clean_email_address(email)

@@ -28,7 +28,7 @@ from unfold.decorators import display
 
 from tenants.admin.site import Group, get_principal, is_admin, is_owner
 from tenants.authentication import Principal
-from tenants.errors import AtriumError, ChangedMeanwhile
+from tenants.errors import AtriumError, EditConflict
 from tenants.models import AuditEvent, Role
 
 _VERSION = re.compile(r"[0-9]{1,9}")
@@ -53,7 +53,7 @@ class TenantForm(forms.ModelForm):
         super().__init__(*args, **kwargs)
         if self._has_version():
             self.fields["seen"].initial = get_seen_version(self.instance)
-        if isinstance(self.refusal, ChangedMeanwhile) and self.is_bound:
+        if isinstance(self.refusal, EditConflict) and self.is_bound:
             # Saving again overwrites the version that is displayed now.
             typed: Any = self.data
             self.data = typed.copy()
@@ -62,7 +62,7 @@ class TenantForm(forms.ModelForm):
     @property
     def is_conflict(self) -> bool:
         """Whether the form was rejected only because another edit was saved first."""
-        return isinstance(self.refusal, ChangedMeanwhile)
+        return isinstance(self.refusal, EditConflict)
 
     @property
     def version(self) -> int | None:
@@ -79,7 +79,7 @@ class TenantForm(forms.ModelForm):
             self._version = int(seen or 0)
         else:
             raise ValidationError(_("This form is incomplete. Reload the page."))
-        if isinstance(self.refusal, ChangedMeanwhile):
+        if isinstance(self.refusal, EditConflict):
             raise ValidationError(self._describe_conflict(self.refusal.row))
         if self.refusal is not None:
             param = self.refusal.param
@@ -303,7 +303,7 @@ class TenantScopedAdmin(ModelAdmin):
             )
         except AtriumError as error:
             request.refusal = error  # type: ignore[attr-defined]
-            if isinstance(error, ChangedMeanwhile):
+            if isinstance(error, EditConflict):
                 request.last_change = self.get_events(request, error.row).first()  # type: ignore[attr-defined]
             response = super().changeform_view(request, object_id, form_url, context)
         return response

@@ -25,7 +25,7 @@ from django.views.decorators.cache import never_cache
 from unfold.dataclasses import Favicon
 from unfold.sites import UnfoldAdminSite
 
-from tenants.authentication import Principal, opens_whole_account
+from tenants.authentication import Principal, has_full_access
 
 View = Callable[..., HttpResponseBase]
 # Alpine evaluates expressions and unfold inserts style elements; all else stays restricted.
@@ -99,7 +99,7 @@ def is_operator(request: HttpRequest) -> bool:
     user: Any = request.user
     if not (user.is_authenticated and user.is_operator):
         return False
-    return opens_whole_account(request.session)
+    return has_full_access(request.session)
 
 
 class AtriumAdminSite(UnfoldAdminSite):

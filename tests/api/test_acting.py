@@ -11,7 +11,7 @@ from pytest_django import Settings
 
 from chat.models import Run
 from tenants import actions
-from tenants.authentication import Principal, principal_for_key
+from tenants.authentication import Principal, authenticate_key
 from tenants.models import Membership
 from tests.api.conftest import BETA, Api, assert_error
 from tests.api.streaming import raw_events
@@ -84,7 +84,7 @@ def test_an_unfit_user_is_refused(secret: str, name: str) -> None:
 def test_a_user_who_is_shut_out_stays_out(world: World, secret: str) -> None:
     anna = acting(secret, "anna")
     anna.get("threads")
-    user = actions.act_for_user(principal_for_key(secret), "anna")
+    user = actions.act_for_user(authenticate_key(secret), "anna")
     assert user.membership_id is not None
     actions.disable_member(world.acme.principal("adam"), user.membership_id)
     assert_error(anna.get("threads"), 403, code="permission_denied")
@@ -154,7 +154,7 @@ def test_streams_and_runs_of_users_end_with_their_program(
     body = {"assistant_id": model.acme, "thread": thread, "stream": True}
     events = raw_events(model, acting(secret, "anna"), "threads/runs", body=body)
     run = next(event.data["id"] for event in events if event.name == "thread.run.created")
-    ENDINGS[end](world.acme, principal_for_key(secret))
+    ENDINGS[end](world.acme, authenticate_key(secret))
     *_before, last = events
     assert (last.name, last.data["error"]["code"]) == ("error", "access_ended")
     assert reason_of(world.acme, run) == "access_ended"

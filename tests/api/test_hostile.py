@@ -14,7 +14,7 @@ from hypothesis import settings as how
 from hypothesis import strategies as st
 
 from tests.api.conftest import Api, assert_error, program_of
-from tests.bad_json import ID_FORMS, bad_bodies
+from tests.bad_json import ID_FORMS, build_bad_bodies
 from tests.clock import WAIT_SECONDS
 from tests.database import TestDatabase
 from tests.isolation.rows import build_rows, contents
@@ -68,7 +68,7 @@ def test_bad_json_changes_nothing(
 ) -> None:
     api, own = program
     before = contents(database)
-    bodies = bad_bodies("metadata")
+    bodies = build_bad_bodies("metadata")
     some = [bodies[name] for name in ("cut short", "an array", "a duplicate key", "NaN")]
     for route, path in addresses(own).items():
         cache.clear()

@@ -17,7 +17,7 @@ from chat.models import Assistant, Run, RunStep, Thread, Usage
 from chat.upstream.base import Capabilities
 from tenants import audit
 from tenants.actions import act_for_user, create_api_key, update_tenant_settings
-from tenants.authentication import principal_for_key
+from tenants.authentication import authenticate_key
 from tenants.models import ApiKey, AuditEvent, Invitation, Membership, Role, Tenant
 from tests.world import Company, World
 
@@ -299,7 +299,7 @@ def test_users_of_programs_are_listed_where_they_are_asked_for(
     _key, secret = create_api_key(
         acme.principal("olga"), name="Shop", program="Shop", scopes=["act_for_users"]
     )
-    act_for_user(principal_for_key(secret), "customer-77")
+    act_for_user(authenticate_key(secret), "customer-77")
     usual = admin.get("/admin/tenants/membership/").content.decode()
     asked = admin.get("/admin/tenants/membership/?kind=external").content.decode()
     assert "Shop" in usual

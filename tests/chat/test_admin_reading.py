@@ -18,7 +18,7 @@ from chat.models import Message, Run, ToolCall
 from chat.tools import ledger
 from tenants import audit
 from tenants.actions import acknowledge_reading, update_tenant_settings
-from tenants.authentication import console_principal
+from tenants.authentication import get_console_principal
 from tenants.errors import NotAllowed
 from tenants.models import AuditEvent, Membership
 from tenants.reading_periods import ReadingPeriod
@@ -221,7 +221,7 @@ def test_programs_acknowledge_nothing(acme: Company, readable: None) -> None:
     )
     assert answer.status_code == 403
     with pytest.raises(NotAllowed):
-        acknowledge_reading(console_principal("acme"), through=timezone.now())
+        acknowledge_reading(get_console_principal("acme"), through=timezone.now())
 
 
 def test_afterwards_page_and_profile_say_from_when_to_when(acme: Company) -> None:

@@ -18,7 +18,7 @@ from chat.models.runs import CUT_SHORT_STATUSES
 from chat.runs.endings import build_failure
 from chat.runs.state import recovery
 from tenants.actions import revoke_api_key
-from tenants.authentication import Principal, principal_for_run
+from tenants.authentication import Principal, get_run_principal
 from tenants.db import in_db
 from tests.chat import at_work
 from tests.chat.at_work import assistant_on, idle, stored, working
@@ -112,7 +112,7 @@ def test_what_waited_is_not_answered_once_its_key_is_revoked(world: World) -> No
     finish(world, first.run)
     run = active(world, first.thread.pk)
     with world.acme.scope():
-        assert principal_for_run(run.tenant_id, run.member_id, run.key_id) is None
+        assert get_run_principal(run.tenant_id, run.member_id, run.key_id) is None
 
 
 async def test_without_an_assistant_what_waits_ends_with_a_sentence(

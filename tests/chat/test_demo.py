@@ -24,7 +24,7 @@ from chat.demo.models import Contact, Customer, Order, OrderLine
 from chat.models import Assistant, File, StoreFile, ToolCall, VectorStore
 from chat.tools import dispatch
 from chat.tools.dispatch import CallContext
-from tenants.authentication import memberships_of
+from tenants.authentication import list_memberships
 from tenants.models import Membership, User
 from tests.chat.tool_runs import call, open_run, perform_one, phase, prepare
 from tests.world import Company, World
@@ -186,7 +186,7 @@ def test_everybody_on_the_list_can_sign_in(data_dir: Path) -> None:
     for person in people:
         user = authenticate(None, email=person["email"], password=person["password"])
         assert isinstance(user, User)
-        assert person["company"] in [each.tenant.name for each in memberships_of(user)]
+        assert person["company"] in [each.tenant.name for each in list_memberships(user)]
 
 
 def test_a_second_load_changes_nothing_and_asks_little(data_dir: Path) -> None:
@@ -215,7 +215,7 @@ def test_every_member_can_ask_for_order_1042(data_dir: Path) -> None:
 
 def _company(slug: str) -> Company:
     email = next(each.people[0].email for each in COMPANIES if each.slug == slug)
-    (membership,) = memberships_of(User.objects.get(email=email))
+    (membership,) = list_memberships(User.objects.get(email=email))
     return Company(tenant=membership.tenant)
 
 

@@ -11,7 +11,7 @@ import pytest
 from chat.demo.load import load
 from chat.demo.models import Order
 from chat.models import Assistant, StoreFile
-from tenants.authentication import memberships_of
+from tenants.authentication import list_memberships
 from tenants.db import in_db
 from tenants.models import User
 from tests.server import Server
@@ -33,7 +33,7 @@ def demo(server: Server, tmp_path: Path, settings: Any) -> Server:
 
 def company_of(email: str, slug: str) -> Company:
     """Return one of the companies with this person in it."""
-    for membership in memberships_of(User.objects.get(email=email)):
+    for membership in list_memberships(User.objects.get(email=email)):
         if membership.tenant.slug == slug:
             return Company(tenant=membership.tenant, people={email: membership})
     raise LookupError(slug)

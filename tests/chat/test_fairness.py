@@ -19,7 +19,7 @@ from chat.models import Run, Thread
 from chat.runs.engine.worker import Worker
 from chat.runs.state import recovery
 from chat.runs.state.enqueue import TenantPriorities
-from tenants.db import in_db, use_lanes_as
+from tenants.db import in_db, set_pool_tenant
 from tenants.fair_executor import FairExecutor
 from tests.world import Company, World
 
@@ -64,7 +64,7 @@ class TestLanes:
         release, order = threading.Event(), list[str]()
 
         async def work(tenant_id: UUID, name: str) -> None:
-            use_lanes_as(tenant_id)
+            set_pool_tenant(tenant_id)
             await in_db(order.append, name)
 
         async def hold() -> None:

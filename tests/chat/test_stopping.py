@@ -27,7 +27,7 @@ from tests import clock
 from tests.chat.at_work import assistant_on, idle, say, stored, working
 from tests.chat.saying import unclaimed_run
 from tests.chat.test_run_tools import calling
-from tests.clock import pass_time, promised
+from tests.clock import pass_time, time_limit
 from tests.upstream.script import Answer
 from tests.upstream.server import ScriptedServer
 from tests.world import Company, World
@@ -38,7 +38,7 @@ WORDS = ("One ", "two ", "three ", "four ")
 async def cancelled(company: Company, sent: CreatedMessage, *, within: float) -> None:
     """Stop the run and wait for its end."""
     assert sent.run is not None
-    with promised(within):
+    with time_limit(within):
         await in_db(cancel_run, company.principal("alice"), sent.run.pk)
         await idle()
 

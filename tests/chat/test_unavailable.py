@@ -23,7 +23,7 @@ from chat.upstream.breaker import Breaker, Breakers
 from tenants.db import in_db
 from tests import clock
 from tests.chat.at_work import Told, assistant_on, idle, lose_patience, say, stored, working
-from tests.clock import pass_time, promised
+from tests.clock import pass_time, time_limit
 from tests.upstream.script import Answer
 from tests.upstream.server import ScriptedServer
 from tests.world import Company, World
@@ -147,7 +147,7 @@ async def test_runs_wait_and_say_so(
         assert len(upstream_server.model_requests()) == requests
         await until_stored(world.acme, later, waits=True)
         await in_db(cancel_run, world.acme.principal("pat"), later.run.pk)
-        with promised(2):
+        with time_limit(2):
             await clock.until(lambda: len(waiting_runs) == 3)
         upstream_server.when("elsewhere", OK)
         other = await asked(world.globex, "elsewhere", name="gina")

@@ -25,10 +25,10 @@ from tests.clock import wait_until
 from tests.crash.invariants import Acknowledged, check_invariants, watch_edges
 from tests.crash.model import FaithfulModel, answer_to
 from tests.crash.seen import Seen
-from tests.database import CHECKOUT, TestDatabase, connect_default, migrated_template
+from tests.database import CHECKOUT, TestDatabase, connect_default, ensure_migrated_template
 from tests.model_server import QUICK
 from tests.reaper import watch_cluster
-from tests.server import Server, environment_of, serve
+from tests.server import Server, build_environment, serve
 from tests.world import World, build_world
 
 NAME = "crash"
@@ -94,7 +94,7 @@ class Stand:
     def worker(self, *arguments: str, **more: str) -> Iterator[subprocess.Popen[bytes]]:
         """Start `manage.py procrastinate worker`; kill what is left of it at the end."""
         folder = self._new_folder()
-        env = {**environment_of(self.database, folder), **self.environment(**more)}
+        env = {**build_environment(self.database, folder), **self.environment(**more)}
         command = [sys.executable, "manage.py", "procrastinate", "worker", *arguments]
         with (folder / "worker.log").open("wb") as log:
             process = subprocess.Popen(
@@ -208,7 +208,7 @@ def crash_stand() -> Iterator[Stand]:
 
 @contextmanager
 def _database(cluster: Cluster) -> Iterator[TestDatabase]:
-    cluster.create_database(NAME, migrated_template(cluster))
+    cluster.create_database(NAME, ensure_migrated_template(cluster))
     before = dict(connections["default"].settings_dict)
     connect_default(cluster.app_url(NAME))
     owner = psycopg.connect(cluster.owner_url(NAME), autocommit=True)

@@ -20,7 +20,7 @@ from tests.api.conftest import Api, program_of
 from tests.clock import WAIT_SECONDS, wait_until
 from tests.crash.dying import DATA
 from tests.database import CHECKOUT, TestDatabase
-from tests.server import environment_of, serve
+from tests.server import build_environment, serve
 from tests.world import World
 
 AGE = (
@@ -48,7 +48,7 @@ Dying = Callable[[str, str, int], str]
 @pytest.fixture
 def dying(database: TestDatabase, folder: Path) -> Iterator[Dying]:
     """Upload in a process that is killed at a step; tells "killed" or "whole"."""
-    env = {**environment_of(database, folder), "LOG_LEVEL": "ERROR"}
+    env = {**build_environment(database, folder), "LOG_LEVEL": "ERROR"}
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.crash.dying"],
         cwd=CHECKOUT,

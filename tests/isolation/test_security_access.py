@@ -18,8 +18,8 @@ from tenants.actions import (
     make_reset_link,
     remove_member,
 )
-from tenants.authentication import Principal, principal_for_key
-from tenants.errors import AccessDenied, InvitationGone, NotFound
+from tenants.authentication import Principal, authenticate_key
+from tenants.errors import AccessDenied, InvalidInvitation, NotFound
 from tenants.models import Membership, User
 from tests.world import World
 
@@ -30,7 +30,7 @@ LOOKS_ALIKE = "al\u0131ce@acme.example"
 def test_key_of_a_closed_account_opens_nothing(world: World) -> None:
     User.objects.filter(email="alice@acme.example").update(is_active=False)
     with pytest.raises(AccessDenied):
-        principal_for_key(world.acme.key_secrets["alice"])
+        authenticate_key(world.acme.key_secrets["alice"])
 
 
 def test_reset_link_is_not_made_for_an_address_that_looks_alike(world: World) -> None:
@@ -89,7 +89,7 @@ def test_leaver_keeps_no_invitation_to_come_back_by(
 ) -> None:
     _row, token = invite(world.acme.principal("adam"), "adam-again@acme.example", role="admin")
     verb(world.acme.principal("olga"), world.acme.adam.pk)
-    with pytest.raises(InvitationGone):
+    with pytest.raises(InvalidInvitation):
         find_invitation(token)
 
 
@@ -99,7 +99,7 @@ def test_keys_of_a_removed_member_stay_dead_when_they_come_back(world: World) ->
     _row, token = invite(olga, "alice@acme.example")
     accept_invitation(token, user=world.acme.alice.user, name="Alice")
     with pytest.raises(AccessDenied):
-        principal_for_key(world.acme.key_secrets["alice"])
+        authenticate_key(world.acme.key_secrets["alice"])
 
 
 def test_former_owner_keeps_no_invitation_of_an_owner(world: World) -> None:
@@ -110,7 +110,7 @@ def test_former_owner_keeps_no_invitation_of_an_owner(world: World) -> None:
     _row, as_owner = invite(owner, "one@acme.example", role="owner")
     _row, as_member = invite(owner, "two@acme.example")
     change_role(world.acme.principal("olga"), adam.pk, role="admin")
-    with pytest.raises(InvitationGone):
+    with pytest.raises(InvalidInvitation):
         find_invitation(as_owner)
     assert find_invitation(as_member).email == "two@acme.example"
 

@@ -13,8 +13,8 @@ from pytest_django import Settings
 
 from config.local.prewarmed import CHECKOUT
 from config.local.supervisor import build_server_arguments
-from tenants.asgi import SameOrigin
-from tenants.checks import check_walls
+from tenants.asgi import SameOriginMiddleware
+from tenants.checks import check_row_level_security
 from tests.clock import WAIT_SECONDS
 from tests.database import TestDatabase
 from tests.world import World
@@ -30,7 +30,7 @@ async def handshake(*headers: tuple[bytes, bytes], host: bytes = HOST, scheme: s
     named = [(b"host", host), *headers]
     scope = {"type": "websocket", "path": "/ws/", "scheme": scheme, "headers": named}
     communicator: Any = ApplicationCommunicator(  # type: ignore[no-untyped-call]
-        SameOrigin(_accepts), scope
+        SameOriginMiddleware(_accepts), scope
     )
     answer = await communicator.receive_output(timeout=WAIT_SECONDS)
     return str(answer["type"])
@@ -121,7 +121,9 @@ def hole(request: pytest.FixtureRequest, world: World, database: TestDatabase) -
 
 
 def test_check_finds_a_hole_in_a_wall_that_stands(hole: None) -> None:
-    assert [message.id for message in check_walls(databases=["default"])] == ["tenants.E012"]
+    assert [message.id for message in check_row_level_security(databases=["default"])] == [
+        "tenants.E012"
+    ]
 
 
 @pytest.mark.parametrize("given", [{}, {"SECRET_KEY": "x" * 50}])

@@ -14,7 +14,7 @@ from tests.database import CHECKOUT, TestDatabase
 from tests.model_server import make_assistant
 from tests.processes.conftest import Redis, environment, served
 from tests.processes.test_two_processes import TEXT, WORDS, whole_text
-from tests.server import environment_of
+from tests.server import build_environment
 from tests.socket_client import chat_socket
 from tests.upstream.script import Answer
 from tests.upstream.server import ScriptedServer
@@ -26,7 +26,7 @@ def worker_process(
     database: TestDatabase, folder: Path, upstream: ScriptedServer, redis: Redis
 ) -> Iterator[None]:
     """Run `manage.py procrastinate worker` until the end."""
-    env = {**environment_of(database, folder), **environment(upstream, redis)}
+    env = {**build_environment(database, folder), **environment(upstream, redis)}
     command = [sys.executable, "manage.py", "procrastinate", "worker"]
     with (folder / "worker.log").open("wb") as output:
         process = subprocess.Popen(

@@ -16,7 +16,7 @@ from chat.models import Message
 from chat.runs.delivery.replication import SPACING_SECONDS
 from tenants.db import in_db
 from tests.api.conftest import program_of
-from tests.clock import promised, wait_until
+from tests.clock import time_limit, wait_until
 from tests.database import TestDatabase
 from tests.model_server import make_assistant
 from tests.processes.conftest import Pair, served
@@ -115,7 +115,7 @@ async def test_an_answer_is_stopped_from_the_other_process(world: World, pair: P
         sent = await writer.say("Hello", assistant=pair.assistant)
         await writer.until_event("thread.message.delta")
         await other.ask("subscribe", thread=sent["thread"]["id"], cursor=None)
-        with promised(2):
+        with time_limit(2):
             await other.ask("run.cancel", run=sent["run"]["id"])
             for socket in (other, writer):
                 assert (await socket.until_ended(sent["run"]["id"]))["status"] == "cancelled"

@@ -8,7 +8,7 @@ import pytest
 from openai import APIStatusError, OpenAI
 
 from tests.api.streaming import DEPRECATED
-from tests.clock import promised
+from tests.clock import time_limit
 from tests.retrieval import files
 
 SECONDS = 60.0
@@ -50,7 +50,7 @@ def test_each_bad_file_says_why_and_the_others_are_read(client: OpenAI) -> None:
         client.files.create(file=item, purpose="assistants").id: item[0].rsplit("/", 1)[-1]
         for item in given
     }
-    with promised(SECONDS):
+    with time_limit(SECONDS):
         batch = client.vector_stores.file_batches.create_and_poll(store.id, file_ids=list(ids))
     assert (batch.file_counts.failed, batch.file_counts.completed) == (len(BAD), len(GOOD))
     for row in client.vector_stores.files.list(store.id, filter="failed"):

@@ -14,9 +14,9 @@ from django.utils import timezone
 from tenants import actions
 from tenants.authentication import (
     Principal,
-    console_principal,
-    principal_for_key,
-    principal_for_session,
+    authenticate_key,
+    get_console_principal,
+    get_session_principal,
 )
 from tenants.errors import (
     AccessDenied,
@@ -125,7 +125,7 @@ def test_unknown_role_is_refused(world: World) -> None:
 def in_session(company: Company, name: str) -> Principal | None:
     client = company.client(name)
     user = company.people[name].user
-    return principal_for_session(user, client.session)
+    return get_session_principal(user, client.session)
 
 
 @pytest.mark.parametrize("action", [actions.disable_member, actions.remove_member])
@@ -155,7 +155,7 @@ def test_suspended_company_lets_nobody_in(world: World) -> None:
     assert in_session(world.acme, "olga") is None
     assert in_session(world.globex, "otto") is not None
     with pytest.raises(AccessDenied):
-        principal_for_key(world.acme.key_secrets["olga"])
+        authenticate_key(world.acme.key_secrets["olga"])
 
 
 def test_resumed_company_opens(world: World) -> None:
@@ -169,11 +169,11 @@ def test_inactive_user_has_no_principal(world: World) -> None:
     user = world.acme.alice.user
     assert user is not None
     user.is_active = False
-    assert principal_for_session(user, world.acme.client("alice").session) is None
+    assert get_session_principal(user, world.acme.client("alice").session) is None
 
 
 def test_choice_of_somebody_elses_membership_gives_nothing(world: World) -> None:
-    assert principal_for_session(world.acme.bob.user, world.acme.client("alice").session) is None
+    assert get_session_principal(world.acme.bob.user, world.acme.client("alice").session) is None
 
 
 @pytest.mark.parametrize("operator", ["alice", "olga"])
@@ -190,7 +190,7 @@ def test_operator_enters_and_leaves_on_the_record(world: World) -> None:
     session = signed_in_session(world.operator)
     session.save()
     actions.enter_tenant(world.operator, session, world.acme.tenant.pk)
-    inside = principal_for_session(world.operator, session)
+    inside = get_session_principal(world.operator, session)
     assert inside is not None
     assert (inside.tenant_id, inside.membership, inside.is_owner) == (
         world.acme.tenant.pk,
@@ -198,7 +198,7 @@ def test_operator_enters_and_leaves_on_the_record(world: World) -> None:
         True,
     )
     actions.leave_tenant(world.operator, session)
-    assert principal_for_session(world.operator, session) is None
+    assert get_session_principal(world.operator, session) is None
     assert trail(world.acme)[-2:] == ["operator.entered", "operator.left"]
 
 
@@ -213,7 +213,7 @@ def test_entered_company_means_nothing_for_a_former_operator(world: World) -> No
     session.save()
     actions.enter_tenant(world.operator, session, world.acme.tenant.pk)
     world.operator.is_superuser = False
-    assert principal_for_session(world.operator, session) is None
+    assert get_session_principal(world.operator, session) is None
 
 
 def test_letting_admins_read_is_recorded_and_stamped(world: World) -> None:
@@ -262,14 +262,14 @@ def test_new_company_has_a_trail_of_its_own(world: World) -> None:
 
 
 def test_join_makes_an_account_and_a_membership(world: World) -> None:
-    console = console_principal("acme")
-    made, created = actions.join(console, "New@Acme.example", password="grape-fresh-77")
+    console = get_console_principal("acme")
+    made, created = actions.add_member(console, "New@Acme.example", password="grape-fresh-77")
     assert (made.email, made.role, created) == ("new@acme.example", "member", True)
     assert User.objects.get(email="new@acme.example").check_password("grape-fresh-77")
 
 
 def test_join_keeps_the_password_of_an_account(world: World) -> None:
-    made, created = actions.join(console_principal("acme"), "gina@globex.example")
+    made, created = actions.add_member(get_console_principal("acme"), "gina@globex.example")
     user = User.objects.get(email="gina@globex.example")
     assert (made.user_id, created) == (user.pk, False)
     assert user.check_password(PASSWORD)
@@ -277,37 +277,41 @@ def test_join_keeps_the_password_of_an_account(world: World) -> None:
 
 def test_join_takes_no_password_for_an_account_that_exists(world: World) -> None:
     with pytest.raises(Invalid):
-        actions.join(console_principal("acme"), "gina@globex.example", password="grape-fresh-77")
+        actions.add_member(
+            get_console_principal("acme"), "gina@globex.example", password="grape-fresh-77"
+        )
     assert User.objects.get(email="gina@globex.example").check_password(PASSWORD)
 
 
 def test_join_of_a_member_is_refused(world: World) -> None:
     with pytest.raises(Invalid):
-        actions.join(console_principal("acme"), "ALICE@acme.example")
+        actions.add_member(get_console_principal("acme"), "ALICE@acme.example")
 
 
 def test_join_after_removal_is_the_same_membership(world: World) -> None:
     actions.remove_member(world.acme.principal("adam"), world.acme.alice.pk)
-    made, _created = actions.join(console_principal("acme"), "alice@acme.example", role="admin")
+    made, _created = actions.add_member(
+        get_console_principal("acme"), "alice@acme.example", role="admin"
+    )
     assert (made.pk, made.role, made.is_active) == (world.acme.alice.pk, "admin", True)
 
 
 def test_sign_in_from_before_the_removal_stays_ended_after_a_new_join(world: World) -> None:
     client = world.acme.client("alice")
     actions.remove_member(world.acme.principal("adam"), world.acme.alice.pk)
-    actions.join(console_principal("acme"), "alice@acme.example")
+    actions.add_member(get_console_principal("acme"), "alice@acme.example")
     assert client.get("/profile/").context["form"] is None
 
 
 def test_owners_of_a_company_do_not_join_people_past_their_consent(world: World) -> None:
     with pytest.raises(NotAllowed):
-        actions.join(world.acme.principal("olga"), "gina@globex.example")
+        actions.add_member(world.acme.principal("olga"), "gina@globex.example")
 
 
 @pytest.mark.parametrize("email", ["", "x", "a@b", "a\x00@b.example", "\ud800@b.example", None, 5])
 def test_unfit_address_is_refused(world: World, email: str) -> None:
     with pytest.raises(Invalid):
-        actions.join(console_principal("acme"), email)
+        actions.add_member(get_console_principal("acme"), email)
 
 
 @pytest.mark.parametrize(
@@ -315,7 +319,7 @@ def test_unfit_address_is_refused(world: World, email: str) -> None:
 )
 def test_unfit_password_is_refused(world: World, password: str) -> None:
     with pytest.raises(Invalid):
-        actions.join(console_principal("acme"), "new@acme.example", password=password)
+        actions.add_member(get_console_principal("acme"), "new@acme.example", password=password)
 
 
 def test_profile_is_of_this_membership_only(world: World) -> None:

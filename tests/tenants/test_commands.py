@@ -14,7 +14,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.test import Client
 
-from tenants.authentication import principal_for_key
+from tenants.authentication import authenticate_key
 from tenants.models import Membership, User
 from tests.database import CHECKOUT, TestDatabase
 from tests.world import World
@@ -66,14 +66,14 @@ def test_create_api_key_opens_the_door(world: World) -> None:
         "create_api_key", "--tenant", "acme", "--user", "bob@acme.example", "--name", "Script",
         "--scopes", "read,admin",
     )  # fmt: skip
-    principal = principal_for_key(found["key"])
+    principal = authenticate_key(found["key"])
     assert principal.membership_id == world.acme.bob.pk
     assert found["scopes"] == ["read", "admin"]
 
 
 def test_keys_of_one_program_act_as_one_member(world: World) -> None:
     program = ("create_api_key", "--tenant", "acme", "--program", "Shop", "--name", "Script")
-    first, second = (principal_for_key(run(*program)["key"]) for _time in range(2))
+    first, second = (authenticate_key(run(*program)["key"]) for _time in range(2))
     assert first.membership_id == second.membership_id
     assert first.membership is not None and first.membership.kind == "program"
 

@@ -10,7 +10,7 @@ from django.test import Client
 from django.utils import timezone
 
 from tenants.actions import accept_invitation, invite, suspend_tenant, withdraw_invitation
-from tenants.errors import Invalid, InvitationGone, NotAllowed, NotFound, SignInFirst
+from tenants.errors import Invalid, InvalidInvitation, NotAllowed, NotFound, SignInRequired
 from tenants.models import Invitation, Membership, User
 from tests.world import World, signed_in_session
 
@@ -66,7 +66,7 @@ def test_new_account_is_not_made_over_an_old_one(world: World) -> None:
     _row, token = invite(world.acme.principal("adam"), "gina@globex.example")
     answer = Client().post(page_of(token), NEW)
     assert answer.status_code == 400
-    assert SignInFirst().message in answer.content.decode()
+    assert SignInRequired().message in answer.content.decode()
     user = User.objects.get(email="gina@globex.example")
     assert not user.check_password(NEW["password"])
 
@@ -103,7 +103,7 @@ def test_link_of_a_suspended_company_is_gone(world: World) -> None:
 
 def test_second_invitation_ends_the_first(world: World) -> None:
     invite(world.acme.principal("adam"), "newcomer@acme.example")
-    with pytest.raises(InvitationGone):
+    with pytest.raises(InvalidInvitation):
         accept_invitation(world.acme.invitation_token, user=None, **NEW)
 
 
@@ -164,7 +164,7 @@ def test_one_link_opened_twice_at_once_makes_one_member(world: World) -> None:
             accept_invitation(
                 world.acme.invitation_token, user=None, name=name, password=NEW["password"]
             )
-        except (InvitationGone, SignInFirst):
+        except (InvalidInvitation, SignInRequired):
             return False
         finally:
             connection.close()

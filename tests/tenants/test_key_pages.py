@@ -11,7 +11,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from tenants.actions import revoke_api_key
-from tenants.authentication import principal_for_key
+from tenants.authentication import authenticate_key
 from tenants.errors import AccessDenied
 from tenants.models import ApiKey
 from tests.world import World
@@ -30,7 +30,7 @@ def make(client: Client, **form: str) -> str:
 def test_member_makes_a_key_of_their_own_that_is_shown_once(world: World) -> None:
     client = world.acme.client("bob")
     secret = make(client)
-    assert principal_for_key(secret).membership_id == world.acme.bob.pk
+    assert authenticate_key(secret).membership_id == world.acme.bob.pk
     page = client.get("/keys/").content.decode()
     assert ("Import" in page, secret in page) == (True, False)
 
@@ -54,7 +54,7 @@ def test_member_revokes_their_key(world: World) -> None:
     client = world.acme.client("alice")
     client.post(f"/keys/{world.acme.keys['alice'].pk}/revoke/")
     with pytest.raises(AccessDenied):
-        principal_for_key(world.acme.key_secrets["alice"])
+        authenticate_key(world.acme.key_secrets["alice"])
     assert str(world.acme.keys["alice"].pk) not in client.get("/keys/").content.decode()
 
 
@@ -73,7 +73,7 @@ def test_key_that_is_over_is_not_listed(world: World) -> None:
 @pytest.mark.parametrize(("name", "acts"), [("adam", True), ("alice", False)])
 def test_admins_alone_may_let_a_key_act_for_users(world: World, name: str, acts: bool) -> None:
     secret = make(world.acme.client(name), act_for_users="on")
-    key = principal_for_key(secret).key
+    key = authenticate_key(secret).key
     assert key is not None
     assert ("act_for_users" in key.scopes) is acts
 

@@ -13,19 +13,19 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from tenants import actions
-from tenants.actions.keys import checksum
+from tenants.actions.keys import compute_checksum
 from tenants.authentication import (
     Principal,
-    console_principal,
-    principal_for_key,
-    principal_for_run,
+    authenticate_key,
+    get_console_principal,
+    get_run_principal,
 )
 from tenants.db import call_privileged
 from tenants.errors import (
     AccessDenied,
     AtriumError,
-    BeyondKey,
     Invalid,
+    MissingScope,
     NotAllowed,
     NotFound,
     TooManyKeys,
@@ -36,7 +36,7 @@ from tests.world import Company, World
 
 def test_key_opens_what_its_member_may(world: World) -> None:
     key, secret = actions.create_api_key(world.acme.principal("alice"), name="Script")
-    principal = principal_for_key(secret)
+    principal = authenticate_key(secret)
     assert (principal.tenant_id, principal.membership_id) == (
         world.acme.tenant.pk,
         world.acme.alice.pk,
@@ -50,7 +50,7 @@ def test_key_is_kept_as_a_hash_with_its_beginning(world: World) -> None:
         kept = ApiKey.objects.filter(pk=key.pk).values().get()
     assert secret not in str(kept)
     assert secret.startswith(kept["prefix"])
-    assert secret == f"atr_{secret[4:-6]}{checksum(secret[4:-6])}"
+    assert secret == f"atr_{secret[4:-6]}{compute_checksum(secret[4:-6])}"
 
 
 @pytest.mark.parametrize(
@@ -87,43 +87,43 @@ def test_key_that_is_past_at_birth_is_refused(world: World) -> None:
 def test_revoked_key_opens_nothing(world: World) -> None:
     actions.revoke_api_key(world.acme.principal("olga"), world.acme.keys["alice"].pk)
     with pytest.raises(AccessDenied):
-        principal_for_key(world.acme.key_secrets["alice"])
+        authenticate_key(world.acme.key_secrets["alice"])
 
 
 def test_key_that_was_just_used_opens_nothing_once_it_is_revoked(world: World) -> None:
     secret = world.acme.key_secrets["alice"]
-    principal_for_key(secret)
+    authenticate_key(secret)
     actions.revoke_api_key(world.acme.principal("olga"), world.acme.keys["alice"].pk)
     with pytest.raises(AccessDenied):
-        principal_for_key(secret)
+        authenticate_key(secret)
 
 
 def test_key_whose_secret_is_another_one_now_is_not_opened_by_the_former(world: World) -> None:
     secret = world.acme.key_secrets["alice"]
-    principal_for_key(secret)
+    authenticate_key(secret)
     with world.acme.scope():
         ApiKey.objects.filter(pk=world.acme.keys["alice"].pk).update(secret_hash="0" * 64)
     with pytest.raises(AccessDenied):
-        principal_for_key(secret)
+        authenticate_key(secret)
 
 
 def test_expired_key_opens_nothing(world: World) -> None:
     with world.acme.scope():
         ApiKey.objects.filter(pk=world.acme.keys["alice"].pk).update(expires_at=timezone.now())
     with pytest.raises(AccessDenied):
-        principal_for_key(world.acme.key_secrets["alice"])
+        authenticate_key(world.acme.key_secrets["alice"])
 
 
 def test_key_of_a_disabled_member_opens_nothing(world: World) -> None:
     actions.disable_member(world.acme.principal("adam"), world.acme.alice.pk)
     with pytest.raises(AccessDenied):
-        principal_for_key(world.acme.key_secrets["alice"])
+        authenticate_key(world.acme.key_secrets["alice"])
 
 
 @pytest.mark.parametrize("secret", ["", "atr_", "x", "atr_\x00", "atr_ü"])
 def test_nonsense_is_no_key(world: World, secret: str) -> None:
     with pytest.raises(AccessDenied):
-        principal_for_key(secret)
+        authenticate_key(secret)
 
 
 def test_foreign_key_is_revoked_by_nobody_here(world: World) -> None:
@@ -171,7 +171,7 @@ def test_program_is_an_admin_where_its_key_has_the_scope(world: World) -> None:
 
 def test_key_of_a_program_opens_chats_of_its_own(world: World) -> None:
     key, secret = shop_key(world.acme)
-    principal = principal_for_key(secret)
+    principal = authenticate_key(secret)
     assert principal.membership_id == key.membership_id
     assert principal.membership_id not in {row.pk for row in world.acme.people.values()}
 
@@ -186,13 +186,13 @@ def test_operator_in_a_company_makes_no_keys_of_people(world: World) -> None:
 
 def test_command_line_makes_a_key_for_anybody(world: World) -> None:
     key, _secret = actions.create_api_key(
-        console_principal("acme"), name="Script", member_id=world.acme.bob.pk
+        get_console_principal("acme"), name="Script", member_id=world.acme.bob.pk
     )
     assert key.membership_id == world.acme.bob.pk
 
 
 def test_keys_make_no_keys(world: World) -> None:
-    principal = principal_for_key(world.acme.key_secrets["olga"])
+    principal = authenticate_key(world.acme.key_secrets["olga"])
     with pytest.raises(NotAllowed):
         actions.create_api_key(principal, name="Next")
 
@@ -215,7 +215,7 @@ def shop_key(company: Company, *scopes: str) -> tuple[ApiKey, str]:
 
 
 def shop(company: Company) -> Principal:
-    return principal_for_key(shop_key(company)[1])
+    return authenticate_key(shop_key(company)[1])
 
 
 def test_first_use_makes_a_member_who_is_the_same_afterwards(world: World) -> None:
@@ -246,8 +246,8 @@ def test_first_uses_at_the_same_time_make_one_member(world: World) -> None:
 
 
 def test_acting_for_users_takes_the_scope(world: World) -> None:
-    plain = principal_for_key(world.acme.key_secrets["alice"])
-    with pytest.raises(BeyondKey):
+    plain = authenticate_key(world.acme.key_secrets["alice"])
+    with pytest.raises(MissingScope):
         actions.act_for_user(plain, "customer-77")
 
 
@@ -270,9 +270,9 @@ def test_former_admin_keeps_no_key_that_acts_for_users(world: World) -> None:
     _key, plain = actions.create_api_key(adam, name="Plain")
     _key, acting = actions.create_api_key(adam, name="Acting", scopes=["read", "act_for_users"])
     actions.change_role(world.acme.principal("olga"), world.acme.adam.pk, role="member")
-    assert principal_for_key(plain).role == "member"
+    assert authenticate_key(plain).role == "member"
     with pytest.raises(AccessDenied):
-        principal_for_key(acting)
+        authenticate_key(acting)
 
 
 def test_user_who_was_shut_out_stays_out(world: World) -> None:
@@ -323,7 +323,7 @@ def test_what_ends_a_program_ends_its_users(world: World, end: str) -> None:
     ENDINGS[end](world, program)
     assert over(user) & {"membership", "key"}
     with world.acme.scope():
-        found = principal_for_run(user.tenant_id, user.membership_id, program.key.pk)
+        found = get_run_principal(user.tenant_id, user.membership_id, program.key.pk)
     assert found is None
 
 
@@ -338,7 +338,7 @@ def test_closed_account_of_a_sponsor_ends_its_users(world: World) -> None:
     _key, secret = actions.create_api_key(
         world.acme.principal("adam"), name="Own", scopes=["read", "act_for_users"]
     )
-    user = actions.act_for_user(principal_for_key(secret), "customer-77")
+    user = actions.act_for_user(authenticate_key(secret), "customer-77")
     User.objects.filter(email="adam@acme.example").update(is_active=False)
     assert over(user) == {"membership"}
 
@@ -346,8 +346,8 @@ def test_closed_account_of_a_sponsor_ends_its_users(world: World) -> None:
 def test_run_of_one_member_does_not_pass_with_the_key_of_another(world: World) -> None:
     key = world.acme.keys["alice"]
     with world.acme.scope():
-        assert principal_for_run(world.acme.tenant.pk, world.acme.alice.pk, key.pk) is not None
-        assert principal_for_run(world.acme.tenant.pk, world.acme.bob.pk, key.pk) is None
+        assert get_run_principal(world.acme.tenant.pk, world.acme.alice.pk, key.pk) is not None
+        assert get_run_principal(world.acme.tenant.pk, world.acme.bob.pk, key.pk) is None
 
 
 def test_header_names_the_user(world: World) -> None:

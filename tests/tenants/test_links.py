@@ -10,7 +10,7 @@ from django.core import mail
 from django.test import Client
 from pytest_django import Settings
 
-from tenants.accounts.adapter import base_url
+from tenants.accounts.adapter import get_base_url
 from tests.tenants.test_commands import run
 from tests.world import World
 
@@ -75,7 +75,7 @@ def test_the_address_is_where_the_server_took_the_connection(
     client = world.acme.client("alice")
     request = client.get("/profile/", SERVER_NAME="localhost").wsgi_request
     request.META.update(SERVER_NAME=name, SERVER_PORT=port)
-    assert base_url(request) == base
+    assert get_base_url(request) == base
 
 
 @pytest.mark.parametrize(

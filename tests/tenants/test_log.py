@@ -9,12 +9,12 @@ import structlog
 from django.test import Client
 
 from config.logging import hide_secrets
-from tests.log_scan import forbidden_in, scanned_log
+from tests.log_scan import find_forbidden, scanned_log
 from tests.world import World
 
 
 def test_scan_sees_a_canary() -> None:
-    assert forbidden_in("fine\nCANARY-ACME-X\nfine") == ["CANARY-ACME-X"]
+    assert find_forbidden("fine\nCANARY-ACME-X\nfine") == ["CANARY-ACME-X"]
 
 
 def test_scan_fails_a_test_that_logs_one() -> None:

@@ -20,32 +20,32 @@ from pytest_django import Settings
 from tenants.accounts.adapter import ClosedAccountAdapter
 from tenants.actions import (
     accept_invitation,
+    add_member,
     create_api_key,
     create_operator,
     create_tenant,
     enter_tenant,
     invite,
-    join,
     make_reset_link,
     remove_member,
 )
-from tenants.asgi import _decide
+from tenants.asgi import _authenticate
 from tenants.authentication import (
+    authenticate_key,
     choose_membership,
-    console_principal,
-    memberships_of,
-    principal_for_key,
-    principal_for_run,
-    principal_for_session,
+    get_console_principal,
+    get_run_principal,
+    get_session_principal,
+    list_memberships,
 )
 from tenants.errors import (
     AccessDenied,
-    AddressUnproven,
     Invalid,
-    InvitationGone,
-    KeyRefused,
+    InvalidApiKey,
+    InvalidInvitation,
     NotAllowed,
-    SignInFirst,
+    SignInRequired,
+    UnverifiedAddress,
 )
 from tenants.models import ApiKey, AuditEvent, Membership, User
 from tests.tenants.test_commands import run
@@ -75,8 +75,8 @@ def hijack(world: World) -> Hijack:
     client.get("/profile/")
     user = User.objects.get(email=VICTIM)
     Authenticator.objects.create(user=user, type="totp", data={"secret": "sealed"})
-    [membership] = memberships_of(user)
-    principal = principal_for_session(user, client.session)
+    [membership] = list_memberships(user)
+    principal = get_session_principal(user, client.session)
     assert principal is not None
     _key, secret = create_api_key(principal, name="Kept")
     return Hijack(client=client, user=user, membership=membership, key=secret)
@@ -101,8 +101,8 @@ def join_globex(world: World, user: User) -> Membership:
 
 def opens(secret: str) -> bool:
     try:
-        return principal_for_key(secret).key is not None
-    except KeyRefused:
+        return authenticate_key(secret).key is not None
+    except InvalidApiKey:
         return False
 
 
@@ -131,19 +131,19 @@ def test_without_proof_no_other_company_opens(world: World, hijack: Hijack) -> N
     session = signed_in_session(hijack.user)
     choose_membership(session, other)
     session.save()
-    assert principal_for_session(hijack.user, session) is None
-    assert _decide(str(session.session_key)) is None
+    assert get_session_principal(hijack.user, session) is None
+    assert _authenticate(str(session.session_key)) is None
     with world.globex.scope():
-        assert principal_for_run(world.globex.tenant.pk, other.pk, None) is None
+        assert get_run_principal(world.globex.tenant.pk, other.pk, None) is None
 
 
 def test_without_proof_a_key_of_another_company_opens_nothing(world: World, hijack: Hijack) -> None:
     other = join_globex(world, hijack.user)
-    _key, secret = create_api_key(console_principal("globex"), name="X", member_id=other.pk)
-    with pytest.raises(KeyRefused):
-        principal_for_key(secret)
+    _key, secret = create_api_key(get_console_principal("globex"), name="X", member_id=other.pk)
+    with pytest.raises(InvalidApiKey):
+        authenticate_key(secret)
     User.objects.filter(pk=hijack.user.pk).update(address_proven_at="2026-01-01T00:00Z")
-    assert principal_for_key(secret).membership_id == other.pk
+    assert authenticate_key(secret).membership_id == other.pk
 
 
 def test_an_operator_without_proof_operates_nothing(world: World) -> None:
@@ -161,7 +161,7 @@ def test_an_operator_inside_a_company_leaves_it_with_the_proof(world: World) -> 
     session = signed_in_session(world.operator)
     enter_tenant(world.operator, session, world.acme.tenant.pk)
     world.operator.address_proven_at = None
-    assert principal_for_session(world.operator, session) is None
+    assert get_session_principal(world.operator, session) is None
 
 
 def test_create_user_ends_what_the_maker_of_an_account_holds(world: World, hijack: Hijack) -> None:
@@ -185,7 +185,7 @@ def test_create_operator_ends_what_the_maker_of_an_account_holds(
 
 
 def test_the_end_of_keys_is_on_the_record_of_their_company(world: World, hijack: Hijack) -> None:
-    join(console_principal("globex"), VICTIM)
+    add_member(get_console_principal("globex"), VICTIM)
     with world.acme.scope():
         [event] = AuditEvent.objects.filter(action="key.revoked")
         assert event.data["key"] == str(ApiKey.objects.get(name="Kept").pk)
@@ -249,7 +249,7 @@ def test_another_companys_invitation_waits_for_the_proof(world: World, hijack: H
     _row, token = invite(world.globex.principal("greta"), VICTIM)
     answer = hijack.client.post(f"/invitations/{token}/", {"name": "Victor"})
     assert answer.status_code == 400
-    assert AddressUnproven().message in answer.content.decode().replace("&quot;", '"')
+    assert UnverifiedAddress().message in answer.content.decode().replace("&quot;", '"')
     use_link(make_reset_link(world.operator, VICTIM, base_url="http://testserver"))
     client = sign_in(VICTIM, OWN)
     client.post(f"/invitations/{token}/", {"name": "Victor"})
@@ -266,7 +266,7 @@ def test_an_invitation_looks_the_same_with_and_without_proof(world: World, hijac
         text = text.replace(token, "TOKEN").replace(address, "ADDRESS")
         pages.append("\n".join(line for line in text.splitlines() if "csrf" not in line))
         if address != "nobody@globex.example":
-            with pytest.raises(SignInFirst):
+            with pytest.raises(SignInRequired):
                 accept_invitation(token, user=None, name="V", password=OWN)
     assert pages[0] == pages[1] == pages[2]
     assert User.objects.get(email=VICTIM).check_password(THEIRS)
@@ -289,7 +289,7 @@ def test_a_mailed_invitation_proves_a_new_account(world: World, settings: Settin
 
 
 def test_an_invitation_of_the_operators_proves_a_new_account(world: World) -> None:
-    _row, token = invite(console_principal("globex"), VICTIM)
+    _row, token = invite(get_console_principal("globex"), VICTIM)
     accept_invitation(token, user=None, name="Victor", password=OWN)
     assert User.objects.get(email=VICTIM).address_proven_at is not None
 
@@ -323,7 +323,7 @@ def test_a_mailed_invitation_asks_who_is_signed_in_without_proof_for_a_new_passw
 def test_a_mailed_invitation_takes_no_proven_account_over(world: World, settings: Settings) -> None:
     settings.EMAIL_URL = "smtp://mail.example"
     _row, token = invite(world.acme.principal("adam"), "gina@globex.example")
-    with pytest.raises(SignInFirst):
+    with pytest.raises(SignInRequired):
         accept_invitation(token, user=None, name="G", password=OWN)
 
 
@@ -342,14 +342,14 @@ def test_a_sign_in_under_way_while_the_operator_joins_opens_nothing(
     request.META["REMOTE_ADDR"] = "192.0.2.1"
     user = authenticate(request, email=VICTIM, password=THEIRS)
     assert user is not None
-    made, _created = join(console_principal("globex"), VICTIM)
+    made, _created = add_member(get_console_principal("globex"), VICTIM)
     client = Client()
     client.force_login(user)
     assert client.get("/profile/").status_code == 302
     session = client.session
     choose_membership(session, made)
     session.save()
-    assert _decide(str(session.session_key)) is None
+    assert _authenticate(str(session.session_key)) is None
 
 
 def test_a_password_change_under_way_while_the_operator_joins_is_refused(
@@ -359,7 +359,7 @@ def test_a_password_change_under_way_while_the_operator_joins_is_refused(
     set_password = ClosedAccountAdapter.set_password
 
     def set_late(self: ClosedAccountAdapter, user: User, password: str) -> None:
-        join(console_principal("globex"), VICTIM)
+        add_member(get_console_principal("globex"), VICTIM)
         set_password(self, user, password)
 
     monkeypatch.setattr(ClosedAccountAdapter, "set_password", set_late)
@@ -370,9 +370,9 @@ def test_a_password_change_under_way_while_the_operator_joins_is_refused(
 def test_a_key_made_in_a_request_under_way_while_the_operator_joins_is_refused(
     world: World, hijack: Hijack
 ) -> None:
-    principal = principal_for_session(hijack.user, hijack.client.session)
+    principal = get_session_principal(hijack.user, hijack.client.session)
     assert principal is not None
-    join(console_principal("globex"), VICTIM)
+    add_member(get_console_principal("globex"), VICTIM)
     with pytest.raises(AccessDenied):
         create_api_key(principal, name="Late")
 
@@ -381,7 +381,7 @@ def test_a_second_factor_set_up_while_the_operator_joins_is_dropped(
     world: World, hijack: Hijack
 ) -> None:
     stale = User.objects.get(email=VICTIM)
-    join(console_principal("globex"), VICTIM)
+    add_member(get_console_principal("globex"), VICTIM)
     late = Authenticator.objects.create(user=stale, type="totp", data={"secret": "sealed"})
     authenticator_added.send(sender=Authenticator, request=None, user=stale, authenticator=late)
     assert not Authenticator.objects.filter(user=stale).exists()
@@ -391,7 +391,7 @@ def test_a_hash_renewed_at_sign_in_does_not_bring_an_ended_password_back(
     world: World, hijack: Hijack, settings: Settings
 ) -> None:
     stale = User.objects.get(email=VICTIM)
-    join(console_principal("globex"), VICTIM)
+    add_member(get_console_principal("globex"), VICTIM)
     settings.PASSWORD_HASHERS = settings.PASSWORD_HASHERS[1:] + settings.PASSWORD_HASHERS[:1]
     assert stale.check_password(THEIRS)
     assert not User.objects.get(email=VICTIM).has_usable_password()
@@ -408,7 +408,7 @@ def at_once(*calls: Callable[[], object]) -> list[bool]:
     def call(made: Callable[[], object]) -> bool:
         try:
             made()
-        except (SignInFirst, InvitationGone, Invalid):
+        except (SignInRequired, InvalidInvitation, Invalid):
             return False
         finally:
             connection.close()
@@ -421,10 +421,10 @@ def at_once(*calls: Callable[[], object]) -> list[bool]:
 def test_two_links_that_prove_used_at_once_leave_one_password(
     world: World, hijack: Hijack, settings: Settings
 ) -> None:
-    first = invite(console_principal("globex"), VICTIM)[1]
+    first = invite(get_console_principal("globex"), VICTIM)[1]
     settings.EMAIL_URL = "smtp://mail.example"
     tenant = create_tenant(None, "initech", name="Initech")
-    second = invite(console_principal(tenant.slug), VICTIM)[1]
+    second = invite(get_console_principal(tenant.slug), VICTIM)[1]
     done = at_once(
         lambda: accept_invitation(first, user=None, name="Victor", password=OWN),
         lambda: accept_invitation(second, user=None, name="Victor", password="other-grape-9"),
@@ -440,7 +440,7 @@ def test_an_account_made_while_the_operator_makes_it_is_trusted_by_nobody(world:
     _row, token = invite(world.acme.principal("adam"), VICTIM)
     done = at_once(
         lambda: accept_invitation(token, user=None, name="Victor", password=THEIRS),
-        lambda: join(console_principal("globex"), VICTIM),
+        lambda: add_member(get_console_principal("globex"), VICTIM),
     )
     assert done[1]
     user = User.objects.get(email=VICTIM)

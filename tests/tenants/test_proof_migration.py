@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from tenants.actions import accept_invitation, invite, join
-from tenants.authentication import console_principal
+from tenants.actions import accept_invitation, add_member, invite
+from tenants.authentication import get_console_principal
 from tenants.models import Membership, User
 from tests.database import TestDatabase
 from tests.world import World
@@ -28,7 +28,7 @@ def proven(address: str) -> bool:
 def test_accounts_of_the_operators_making_are_proven_since_then(
     world: World, database: TestDatabase
 ) -> None:
-    join(console_principal("acme"), "made@acme.example")
+    add_member(get_console_principal("acme"), "made@acme.example")
     migrate(database)
     user = User.objects.get(email="made@acme.example")
     assert user.address_proven_at == user.date_joined
@@ -41,7 +41,7 @@ def test_an_account_that_an_invitation_made_opens_that_company_only(
     made = accept_invitation(
         world.acme.invitation_token, user=None, name="Nora", password="grape-fresh-77"
     )
-    joined, _created = join(console_principal("globex"), made.email)
+    joined, _created = add_member(get_console_principal("globex"), made.email)
     migrate(database)
     assert not proven(made.email)
     with world.acme.scope():

@@ -10,7 +10,7 @@ from django.db import transaction
 
 from tenants.db import in_db
 from tenants.models import ApiKey, Membership, Tenant
-from tenants.scope import TenantScopeError, current_tenant_id, tenant_scope
+from tenants.scope import TenantScopeError, require_tenant_id, tenant_scope
 from tests.world import World
 
 
@@ -94,14 +94,14 @@ def test_scope_ends_with_its_block(world: World) -> None:
     with world.acme.scope():
         pass
     with pytest.raises(TenantScopeError):
-        current_tenant_id()
+        require_tenant_id()
 
 
 def test_scope_ends_when_its_block_raises() -> None:
     with pytest.raises(ZeroDivisionError), tenant_scope(uuid.uuid4()):
         _ = 1 / 0
     with pytest.raises(TenantScopeError):
-        current_tenant_id()
+        require_tenant_id()
 
 
 def names() -> set[str]:

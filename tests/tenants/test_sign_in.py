@@ -232,12 +232,12 @@ def test_the_last_use_of_a_sign_in_is_noted_once_a_minute(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = sign_in("alice@acme.example")
-    monkeypatch.setattr("tenants.accounts.session_activity.NOTED_SECONDS", math.inf)
+    monkeypatch.setattr("tenants.accounts.session_activity.RECORD_INTERVAL_SECONDS", math.inf)
     client.get("/profile/")
     before = last_use(client)
     client.get("/profile/")
     assert last_use(client) == before
-    monkeypatch.setattr("tenants.accounts.session_activity.NOTED_SECONDS", 0.0)
+    monkeypatch.setattr("tenants.accounts.session_activity.RECORD_INTERVAL_SECONDS", 0.0)
     client.get("/profile/")
     assert last_use(client) > before
 

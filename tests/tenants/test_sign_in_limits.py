@@ -14,9 +14,9 @@ from django.test import Client
 from pytest_django import Settings
 
 from tenants.accounts.sign_in_limits import (
-    CODES_OF_ACCOUNT,
-    PASSWORDS_FROM_ADDRESS,
-    PASSWORDS_OF_ACCOUNT,
+    ACCOUNT_CODE_POLICY,
+    ACCOUNT_PASSWORD_POLICY,
+    ADDRESS_PASSWORD_POLICY,
     Attempt,
     find_known_device,
     get_code_attempt,
@@ -210,17 +210,17 @@ def crowd(number: int) -> None:
 
 
 def test_guesses_from_many_addresses_take_turns(world: World, skip: Skip) -> None:
-    crowd(PASSWORDS_OF_ACCOUNT.free_failures)
+    crowd(ACCOUNT_PASSWORD_POLICY.free_failures)
     waits = [
         get_password_attempt(request_from(f"10.1.0.{host}"), ALICE).begin() for host in range(60)
     ]
     # One in each interval, and beyond the longest wait together.
     assert 0 not in waits
     assert waits == sorted(waits)
-    assert len(set(waits)) >= PASSWORDS_OF_ACCOUNT.max_wait // PASSWORDS_OF_ACCOUNT.interval
+    assert len(set(waits)) >= ACCOUNT_PASSWORD_POLICY.max_wait // ACCOUNT_PASSWORD_POLICY.interval
     # Turns begin at multiples of the interval, whatever the time is.
-    longest = PASSWORDS_OF_ACCOUNT.max_wait
-    assert longest - PASSWORDS_OF_ACCOUNT.interval < max(waits) <= longest
+    longest = ACCOUNT_PASSWORD_POLICY.max_wait
+    assert longest - ACCOUNT_PASSWORD_POLICY.interval < max(waits) <= longest
     assert waits[-20:] == [max(waits)] * 20
 
 
@@ -230,18 +230,18 @@ def test_the_owner_gets_a_turn_in_a_crowd_and_on_a_known_device_needs_none(
     device = Client()
     post(device, PASSWORD, address=HERE)
     device.cookies.pop("sessionid")
-    crowd(PASSWORDS_OF_ACCOUNT.free_failures + 200)
+    crowd(ACCOUNT_PASSWORD_POLICY.free_failures + 200)
     assert lets_in(post(device, PASSWORD, address=STRANGER))
     answer = post(Client(), PASSWORD, address=HERE)
     assert answer.status_code == 429
-    assert int(answer["Retry-After"]) <= PASSWORDS_OF_ACCOUNT.max_wait
+    assert int(answer["Retry-After"]) <= ACCOUNT_PASSWORD_POLICY.max_wait
     skip(int(answer["Retry-After"]))
     crowd(400)
     assert lets_in(post(Client(), PASSWORD, address=HERE))
 
 
 def test_a_turn_is_good_for_one_try(world: World, skip: Skip) -> None:
-    crowd(PASSWORDS_OF_ACCOUNT.free_failures)
+    crowd(ACCOUNT_PASSWORD_POLICY.free_failures)
     attempt = get_password_attempt(request_from(HERE), ALICE)
     skip(attempt.begin())
     assert attempt.begin() == 0
@@ -249,7 +249,7 @@ def test_a_turn_is_good_for_one_try(world: World, skip: Skip) -> None:
 
 
 def test_one_address_that_tries_many_accounts_takes_turns(world: World, skip: Skip) -> None:
-    for number in range(PASSWORDS_FROM_ADDRESS.free_failures):
+    for number in range(ADDRESS_PASSWORD_POLICY.free_failures):
         get_password_attempt(request_from(HERE), f"p{number}@acme.example").begin()
     assert get_password_attempt(request_from(HERE), ALICE).begin() > 0
     assert get_password_attempt(request_from(STRANGER), ALICE).begin() == 0
@@ -264,7 +264,7 @@ def spray(number: int) -> list[int]:
 
 
 def test_one_address_is_bounded_however_many_accounts_it_tries(world: World, skip: Skip) -> None:
-    free, longest = PASSWORDS_FROM_ADDRESS.free_failures, PASSWORDS_FROM_ADDRESS.max_wait
+    free, longest = ADDRESS_PASSWORD_POLICY.free_failures, ADDRESS_PASSWORD_POLICY.max_wait
     accounts = free + longest + 1_000
     waits = spray(accounts)
     assert waits.count(0) == free
@@ -279,7 +279,7 @@ def test_an_office_is_no_concern_of_what_somebody_tries_at_its_address(
     world: World, skip: Skip
 ) -> None:
     assert lets_in(post(Client(), PASSWORD, address=HERE))
-    spray(PASSWORDS_FROM_ADDRESS.free_failures + 500)
+    spray(ADDRESS_PASSWORD_POLICY.free_failures + 500)
     assert lets_in(post(Client(), PASSWORD, address=HERE))
     # Failures of the account itself still count there.
     fail(FREE_TRIES + 1, address=HERE)
@@ -304,8 +304,8 @@ def test_the_limits_are_settings(world: World, skip: Skip, settings: Settings) -
 
 
 def test_the_turns_at_both_counters_come_together(world: World, skip: Skip) -> None:
-    crowd(PASSWORDS_OF_ACCOUNT.free_failures + 100)
-    for number in range(PASSWORDS_FROM_ADDRESS.free_failures):
+    crowd(ACCOUNT_PASSWORD_POLICY.free_failures + 100)
+    for number in range(ADDRESS_PASSWORD_POLICY.free_failures):
         get_password_attempt(request_from(HERE), f"p{number}@acme.example").begin()
     attempt = get_password_attempt(request_from(HERE), ALICE)
     skip(attempt.begin())
@@ -352,9 +352,9 @@ def test_codes_from_many_addresses_take_turns(world: World, skip: Skip) -> None:
     assert user is not None
     begun = [
         get_code_attempt(request_from(f"10.0.0.{host}"), user).begin() == 0
-        for host in range(CODES_OF_ACCOUNT.free_failures + 20)
+        for host in range(ACCOUNT_CODE_POLICY.free_failures + 20)
     ]
-    assert begun.count(True) == CODES_OF_ACCOUNT.free_failures
+    assert begun.count(True) == ACCOUNT_CODE_POLICY.free_failures
 
 
 def test_confirming_a_password_counts_too(world: World, skip: Skip) -> None:

@@ -16,7 +16,7 @@ from pytest_django import Settings
 from pytest_django.asserts import assertRedirects
 
 from tenants.actions import enter_tenant, invite, remove_second_factor, waive_second_factor
-from tenants.authentication import principal_for_session
+from tenants.authentication import get_session_principal
 from tenants.company_factors import CompanyFactor
 from tenants.errors import NotAllowed, NotFound
 from tenants.models import AuditEvent, Membership, User
@@ -89,7 +89,7 @@ def set_up_company_factor(client: Client, clock: Clock) -> str:
 
 def opened(client: Client) -> str | None:
     """Return the short name of the company that a browser acts for, None for none."""
-    principal = principal_for_session(User.objects.get(email=PAT), client.session)
+    principal = get_session_principal(User.objects.get(email=PAT), client.session)
     return principal.tenant.slug if principal else None
 
 

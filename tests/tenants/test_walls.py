@@ -18,15 +18,20 @@ from django.db import (
 )
 from model_bakery import baker, generators
 
-from tenants.checks import OUTSIDE_THE_WALL, check_tenant_models, check_walls, tenant_models
+from tenants.checks import (
+    TABLES_WITHOUT_RLS,
+    check_row_level_security,
+    check_tenant_models,
+    list_tenant_models,
+)
 from tenants.db import call_privileged
 from tenants.managers import TenantManager, TenantModel, TenantQuerySet
 from tenants.models import AuditEvent, Membership
-from tenants.row_level_security import SETTING
+from tenants.row_level_security import TENANT_SETTING
 from tests.database import TestDatabase
 from tests.world import Company, World
 
-TABLES = [model._meta.db_table for model in tenant_models()]
+TABLES = [model._meta.db_table for model in list_tenant_models()]
 # The factory knows Django's own types of columns only.
 generators.add("chat.models.vectors.HalfVectorField", lambda: [1.0, 0.0])
 
@@ -99,7 +104,7 @@ def test_setting_is_gone_after_commit(world: World) -> None:
     with world.acme.scope():
         list(Membership.objects.all())
     with transaction.atomic():
-        assert query("SELECT current_setting(%s, true)", SETTING)[0][0] in ("", None)
+        assert query("SELECT current_setting(%s, true)", TENANT_SETTING)[0][0] in ("", None)
 
 
 def test_setting_is_gone_after_rollback(world: World) -> None:
@@ -152,7 +157,9 @@ def foreign_keys_of(model: type[TenantModel]) -> list[tuple[str, type[TenantMode
 
 
 def foreign_keys() -> list[tuple[type[TenantModel], str]]:
-    found = [(model, name) for model in tenant_models() for name, _to in foreign_keys_of(model)]
+    found = [
+        (model, name) for model in list_tenant_models() for name, _to in foreign_keys_of(model)
+    ]
     # A person has no sponsor at all: test_keys tries this one with a program's user.
     return [key for key in found if key != (Membership, "sponsor")]
 
@@ -278,7 +285,7 @@ def test_doors_role_reads_only_its_columns(world: World, database: TestDatabase)
 
 
 def test_checks_pass_as_the_suite_runs(world: World) -> None:
-    assert [*check_tenant_models(), *check_walls(databases=["default"])] == []
+    assert [*check_tenant_models(), *check_row_level_security(databases=["default"])] == []
 
 
 def ids_of(found: list[Any]) -> set[str]:
@@ -292,7 +299,7 @@ def test_check_finds_a_table_without_forced_row_security(
     table = "tenants_apikey"
     database.owner.execute(f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY")
     try:
-        found = check_walls(databases=["default"])
+        found = check_row_level_security(databases=["default"])
     finally:
         database.owner.execute(f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY")
     assert ids_of(found) == {"tenants.E012"}
@@ -301,7 +308,7 @@ def test_check_finds_a_table_without_forced_row_security(
 def test_check_finds_a_table_that_nobody_listed(world: World, database: TestDatabase) -> None:
     database.owner.execute("CREATE TABLE forgotten (id int)")
     try:
-        found = check_walls(databases=["default"])
+        found = check_row_level_security(databases=["default"])
     finally:
         database.owner.execute("DROP TABLE forgotten")
     assert ids_of(found) == {"tenants.E012"}
@@ -312,7 +319,7 @@ def test_check_finds_a_role_that_is_too_strong(world: World, database: TestDatab
     with database.cluster.connect_as_superuser() as superuser:
         superuser.execute("ALTER ROLE atrium_app BYPASSRLS")
         try:
-            found = check_walls(databases=["default"])
+            found = check_row_level_security(databases=["default"])
         finally:
             superuser.execute("ALTER ROLE atrium_app NOBYPASSRLS")
     assert ids_of(found) == {"tenants.E011"}
@@ -325,7 +332,7 @@ def test_list_of_tables_outside_the_wall_names_no_stranger(
         "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace"
         " AND relkind IN ('r', 'p')"
     ).fetchall()
-    assert set(OUTSIDE_THE_WALL) <= {name for (name,) in rows}
+    assert set(TABLES_WITHOUT_RLS) <= {name for (name,) in rows}
 
 
 @pytest.fixture

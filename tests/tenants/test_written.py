@@ -9,7 +9,7 @@ from django.db import transaction
 from django.db.models import F, QuerySet
 
 from chat.models import Thread
-from tenants.compiled_queries import AnyOf, CompiledQuery, write_reads
+from tenants.compiled_queries import AnyOf, CompiledQuery, compile_queries
 from tenants.models import Membership
 from tenants.scope import TenantScopeError, tenant_scope
 from tests.world import World
@@ -60,7 +60,7 @@ def test_what_has_one_shape_is_written_ahead(world: World, monkeypatch: pytest.M
         rows: QuerySet[Membership] = Membership.objects.filter(name=name)
         return rows
 
-    write_reads()
+    compile_queries()
     monkeypatch.setattr(named, "build", None)
     name = world.acme.people["alice"].name
     with world.acme.scope():
@@ -80,8 +80,8 @@ def test_each_tenant_gets_its_own_rows_of_one_read(world: World) -> None:
 def test_list_of_values_may_have_any_length(world: World) -> None:
     with world.acme.scope():
         assert among.read(chosen=[]) == []
-        assert among.one(chosen=[world.acme.alice.pk]) == world.acme.alice
-        assert among.one(chosen=[world.globex.gina.pk]) is None
+        assert among.first(chosen=[world.acme.alice.pk]) == world.acme.alice
+        assert among.first(chosen=[world.globex.gina.pk]) is None
 
 
 def test_principal_gets_their_own_rows(world: World) -> None:

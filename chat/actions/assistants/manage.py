@@ -34,7 +34,7 @@ from chat.tools import registry
 from tenants import audit
 from tenants.authentication import Principal
 from tenants.compiled_queries import CompiledQuery
-from tenants.errors import ChangedMeanwhile
+from tenants.errors import EditConflict
 from tenants.models import Role, Tenant
 from tenants.scope import tenant_scope
 
@@ -85,13 +85,13 @@ def update_assistant(
         NotFound: the assistant does not exist.
         UnknownModel: the model is new, no `upstream` is given and no model server offers it.
         InvalidInput: a field is invalid; `param` names it.
-        ChangedMeanwhile: the stored version is not `version`.
+        EditConflict: the stored version is not `version`.
     """
     principal.require(Role.ADMIN)
     with tenant_scope(principal.tenant_id), transaction.atomic():
         _lock_tenant()
         row = lock_assistant(principal, assistant_id)
-        ChangedMeanwhile.check(row, version)
+        EditConflict.check(row, version)
         cleaned = _clean_columns(principal, row, fields)
         changed = [name for name, value in cleaned.items() if getattr(row, name) != value]
         if not changed:
@@ -154,7 +154,7 @@ def get_offered_assistant(assistant_id: str) -> Assistant:
         NotFound: the assistant does not exist.
         AssistantDisabled: the assistant is not offered in the chat page.
     """
-    row = _get_assistant.one(assistant_id=assistant_id)
+    row = _get_assistant.first(assistant_id=assistant_id)
     if row is None:
         raise NotFound(f"No assistant found with id '{assistant_id}'.", param="assistant")
     if not row.is_offered:

@@ -21,7 +21,7 @@ from chat.models import FileBatch, IdempotencyRecord, StoreFile, VectorStore
 from chat.wire import FileSummary
 from tenants import clock
 from tenants.authentication import Principal
-from tenants.errors import ChangedMeanwhile
+from tenants.errors import EditConflict
 from tenants.scope import tenant_scope
 
 STORE_PREFIX = "vs_"
@@ -71,7 +71,7 @@ def update_store(
     """Replace the given fields: `name`, `description`, `expires_after`, `metadata`.
 
     Raises:
-        ChangedMeanwhile: the stored version is not `version`.
+        EditConflict: the stored version is not `version`.
         NotFound: the store does not exist.
         StoreExpired: the store has expired and `expires_after` would change.
         InvalidInput: a field is invalid; `param` names it.
@@ -87,7 +87,7 @@ def update_store(
         cleaned["metadata"] = clean_metadata(fields["metadata"])
     with tenant_scope(principal.tenant_id), transaction.atomic():
         store = get_own_store(principal, store_id, lock=True)
-        ChangedMeanwhile.check(store, version)
+        EditConflict.check(store, version)
         if not store.is_expired:
             store.last_active_at = clock.now()
         elif cleaned.get("expires_days", store.expires_days) != store.expires_days:

@@ -8,7 +8,7 @@ from functools import cache
 from django.http import HttpRequest, HttpResponse
 from django.utils.cache import patch_cache_control
 
-from tenants.middleware import error_response
+from tenants.middleware import build_json_error
 
 READ_METHODS = ("GET", "HEAD")
 
@@ -26,7 +26,7 @@ def serve_openapi(request: HttpRequest) -> HttpResponse:
     """Serve the OpenAPI document, without authentication."""
     if request.method not in READ_METHODS:
         message = f"Not allowed to {request.method} on {request.path}."
-        refused = error_response("method_not_allowed", message, status=405)
+        refused = build_json_error("method_not_allowed", message, status=405)
         refused["Allow"] = ", ".join(READ_METHODS)
         return refused
     response = HttpResponse(get_document(), content_type="application/json")

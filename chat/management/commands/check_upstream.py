@@ -15,7 +15,7 @@ from chat.models import Assistant
 from chat.runs import upstreams
 from chat.upstream.base import Capabilities
 from chat.upstream.errors import UpstreamError
-from tenants.authentication import console_principal
+from tenants.authentication import get_console_principal
 from tenants.json_output import JsonCommand
 from tenants.scope import tenant_scope
 
@@ -61,7 +61,7 @@ class Command(JsonCommand):
 def _select_upstream(slug: str | None) -> tuple[str, str]:
     """Return the names of the server and the model to probe."""
     if slug is not None:
-        principal = console_principal(slug)
+        principal = get_console_principal(slug)
         with tenant_scope(principal.tenant_id), transaction.atomic():
             assistant = Assistant.objects.offered().first()
         if assistant is not None:

@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from chat.actions.assistants.manage import create_assistant
-from tenants.authentication import console_principal
+from tenants.authentication import get_console_principal
 from tenants.json_output import JsonCommand
 
 
@@ -26,7 +26,7 @@ class Command(JsonCommand):
 
     def perform(self, **options: Any) -> tuple[dict[str, Any], str]:
         """Create the assistant."""
-        principal = console_principal(options["tenant"])
+        principal = get_console_principal(options["tenant"])
         tools = [name.strip() for name in options["tools"].split(",") if name.strip()]
         assistant = create_assistant(
             principal,

@@ -10,7 +10,7 @@ from time import monotonic
 from uuid import UUID
 
 from chat.models import Price, TenantPolicy
-from tenants.scope import current_tenant_id
+from tenants.scope import require_tenant_id
 
 FRESH_SECONDS = 10.0
 MAX_TENANTS = 10_000
@@ -46,7 +46,7 @@ def clear() -> None:
 
 
 def _get_entry() -> TenantPolicyCacheEntry:
-    tenant_id = current_tenant_id()
+    tenant_id = require_tenant_id()
     entry = _entries.get(tenant_id)
     if entry is None or monotonic() - entry.at > FRESH_SECONDS:
         tenant_prices = {(price.model, price.kind): price for price in Price.objects.all()}

@@ -21,7 +21,7 @@ from chat.conf import conf
 from chat.runs.state.claims import ClaimLapsed
 from chat.runs.state.drafts import DraftSnapshot, insert_snapshot, update_snapshots
 from chat.runs.state.turn import Turn
-from tenants.db import DatabasePool, run_in_pool, use_lanes_as
+from tenants.db import DatabasePool, run_in_pool, set_pool_tenant
 
 CHECKS_PER_INTERVAL = 4  # checks per autosave interval
 
@@ -99,7 +99,7 @@ async def _write(
     turns: Sequence[Turn],
     write: Callable[[Sequence[DraftSnapshot]], set[str]],
 ) -> None:
-    use_lanes_as(snapshots[0].claim.tenant_id)
+    set_pool_tenant(snapshots[0].claim.tenant_id)
     try:
         # In a separate pool: a statement that waits for a row lock delays no other work.
         claimed = await run_in_pool(DatabasePool.AUTOSAVE, write, snapshots)

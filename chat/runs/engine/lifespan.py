@@ -30,9 +30,9 @@ from chat.runs.engine.worker import worker
 from chat.runs.state import recovery
 from chat.tools.code_sessions import get_code_sessions
 from chat.upstream.errors import UpstreamError
-from tenants.compiled_queries import write_reads
+from tenants.compiled_queries import compile_queries
 from tenants.db import in_db
-from tenants.process_identity import current_identity
+from tenants.process_identity import get_identity
 
 log = structlog.get_logger(__name__)
 
@@ -148,7 +148,7 @@ async def serving(
 
 async def adopt_identity() -> None:
     """Use the process id assigned by the supervisor, and free the claims of dead predecessors."""
-    identity = current_identity()
+    identity = get_identity()
     if identity.process_id is not None:
         worker.process_id = identity.process_id
     if identity.predecessors:
@@ -158,7 +158,7 @@ async def adopt_identity() -> None:
 async def warm_up_database() -> None:
     """Open a connection per database thread, and compile the queries of every turn."""
     connections = (in_db(connect) for _thread in range(settings.DATABASE_THREADS - 1))
-    await asyncio.gather(in_db(write_reads), *connections)
+    await asyncio.gather(in_db(compile_queries), *connections)
 
 
 @transaction.atomic

@@ -31,7 +31,14 @@ from chat.runs.state.turn import ClaimedRun, Turn
 from chat.tools.code_sessions import get_code_sessions
 from chat.upstream.errors import UpstreamError
 from tenants import clock
-from tenants.db import DatabasePool, in_db, is_lost, run_in_pool, run_with_retry, use_lanes_as
+from tenants.db import (
+    DatabasePool,
+    in_db,
+    is_connection_lost,
+    run_in_pool,
+    run_with_retry,
+    set_pool_tenant,
+)
 from tenants.outages import log_outage
 from tenants.scope import get_scoped_tenant_id
 
@@ -230,7 +237,7 @@ class Worker:
     async def _execute(self, run: RunTask) -> None:
         started = run.started
         claim = started.claim
-        use_lanes_as(claim.tenant_id)
+        set_pool_tenant(claim.tenant_id)
         structlog.contextvars.bind_contextvars(run_id=claim.run_id, tenant_id=str(claim.tenant_id))
         live = LiveRun(claim.tenant_id, started.thread_id, claim.run_id, state=started.state)
         for event, data in started.announce:
@@ -254,7 +261,7 @@ class Worker:
             log.exception("run_conclusion_failed")
             if run.turn is not None:
                 run.turn.record_interrupted_call(None)
-            lost = isinstance(error, DatabaseError) and is_lost(error)
+            lost = isinstance(error, DatabaseError) and is_connection_lost(error)
             self._abandoned[claim] = AbandonedRun(turn=run.turn, failed=not lost)
         finally:
             timer.cancel()
@@ -347,7 +354,7 @@ class Worker:
     async def _send_heartbeat(self) -> None:
         before = timezone.now()
         beat_at = await run_in_pool(DatabasePool.WATCH, recovery.heartbeat, self.process_id)
-        clock.learn(before, beat_at, timezone.now())
+        clock.update_offset(before, beat_at, timezone.now())
         self._last_heartbeat = monotonic()
 
     async def _release_run(self, claim: Claim) -> None:

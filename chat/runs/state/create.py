@@ -55,7 +55,7 @@ def find_active(thread_id: str, *, member_id: UUID) -> ActiveRun | None:
         TooManyRuns: no run of the thread is active, but the member or the tenant in scope has
             reached its limit of active runs.
     """
-    counts = _active.one(thread_id=thread_id, member_id=member_id) or NO_RUNS
+    counts = _active.first(thread_id=thread_id, member_id=member_id) or NO_RUNS
     if counts["here"] is not None:
         return ActiveRun(run_id=counts["here"], expires_at=counts["expires_at"])
     if counts["members"] >= conf.runs_per_member or counts["tenants"] >= conf.runs_per_tenant:

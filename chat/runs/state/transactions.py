@@ -48,7 +48,7 @@ from chat.runs.state.turn import ClaimedRun, Draft, Turn
 from chat.tools import code_interpreter, dispatch
 from chat.tools.code_files import InputFile
 from tenants import clock
-from tenants.authentication import Principal, principal_for_run
+from tenants.authentication import Principal, get_run_principal
 from tenants.bulk_insert import Insert, insert_many_tables
 from tenants.scope import tenant_scope
 
@@ -161,7 +161,7 @@ def _set_fields(run: Run, fields: dict[str, Any]) -> None:
 def find_principal(claim: Claim, run: Run) -> Principal | None:
     """Return the run's principal with its current rights, None if its access has ended."""
     with tenant_scope(claim.tenant_id), transaction.atomic():
-        return principal_for_run(claim.tenant_id, run.member_id, run.key_id)
+        return get_run_principal(claim.tenant_id, run.member_id, run.key_id)
 
 
 def begin_round(turn: Turn, *, synced_through: int | None) -> Round | Ending:
@@ -179,7 +179,7 @@ def begin_round(turn: Turn, *, synced_through: int | None) -> Round | Ending:
 
 def _plan_round(turn: Turn, synced_through: int | None) -> Round | Ending:
     claim, run = turn.claim, turn.run
-    principal = principal_for_run(claim.tenant_id, run.member_id, run.key_id)
+    principal = get_run_principal(claim.tenant_id, run.member_id, run.key_id)
     if principal is None:
         return build_failure(Reason.ACCESS_ENDED)
     if not run.model:

@@ -9,7 +9,7 @@ from django.db import transaction
 
 from tenants.actions import KEY_SCOPES, create_api_key
 from tenants.actions.keys import DEFAULT_SCOPES
-from tenants.authentication import Principal, console_principal
+from tenants.authentication import Principal, get_console_principal
 from tenants.errors import NotFound
 from tenants.json_output import JsonCommand
 from tenants.models import MemberKind, Membership
@@ -40,7 +40,7 @@ class Command(JsonCommand):
 
     def perform(self, **options: Any) -> tuple[dict[str, Any], str]:
         """Create the key."""
-        principal = console_principal(options["tenant"])
+        principal = get_console_principal(options["tenant"])
         member = _find_member(principal, options["user"], options["program"])
         scopes = [scope for words in options["scopes"] for scope in words.split(",") if scope]
         key, secret = create_api_key(

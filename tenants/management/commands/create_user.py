@@ -6,8 +6,8 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from tenants.actions import join
-from tenants.authentication import console_principal
+from tenants.actions import add_member
+from tenants.authentication import get_console_principal
 from tenants.json_output import JsonCommand
 from tenants.models import Role
 from tenants.password_links import describe_password
@@ -28,8 +28,8 @@ class Command(JsonCommand):
 
     def perform(self, **options: Any) -> tuple[dict[str, Any], str]:
         """Add the user."""
-        principal = console_principal(options["tenant"])
-        membership, created = join(
+        principal = get_console_principal(options["tenant"])
+        membership, created = add_member(
             principal,
             options["email"],
             role=options["role"],

@@ -8,7 +8,7 @@ from django.core.management.base import CommandParser
 from django.db import transaction
 
 from tenants.actions import waive_second_factor
-from tenants.authentication import console_principal
+from tenants.authentication import get_console_principal
 from tenants.errors import NotFound
 from tenants.json_output import JsonCommand
 from tenants.models import Membership
@@ -28,7 +28,7 @@ class Command(JsonCommand):
 
     def perform(self, **options: Any) -> tuple[dict[str, Any], str]:
         """Waive the second factor."""
-        principal = console_principal(options["tenant"])
+        principal = get_console_principal(options["tenant"])
         address = clean_email_address(options["email"])
         with tenant_scope(principal.tenant_id), transaction.atomic():
             member = Membership.objects.filter(email=address, removed_at=None).first()
