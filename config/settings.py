@@ -12,11 +12,10 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
 from environs import Env, EnvError
 
-from config.api_description import SPECTACULAR
-from config.backends.files import build_file_storage
 from config.backends.mail import parse_email_url
-from config.content_policy import DIRECTIVES
+from config.backends.storages import build_file_storage
 from config.extension_apps import check_apps
+from config.http_settings import DIRECTIVES, SPECTACULAR
 from config.logging import configure_logging
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -95,7 +94,7 @@ INSTALLED_APPS += EXTENSION_APPS
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "config.health.HealthMiddleware",
-    "config.backends.static.StaticFiles",
+    "config.backends.storages.StaticFiles",
     "csp.middleware.CSPMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -123,7 +122,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-                "tenants.context.principal",
+                "tenants.middleware.principal",
                 "chat.web.context.get_theme",
             ],
         },

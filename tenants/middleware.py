@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import structlog
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -15,6 +16,12 @@ from tenants.actions.external import USER_HEADER
 from tenants.authentication import Principal, authenticate_key, get_session_principal
 from tenants.errors import RETRY_AFTER_SECONDS, AtriumError, InvalidApiKey, build_error_body
 from tenants.scope import tenant_scope
+
+
+def principal(request: HttpRequest) -> dict[str, Any]:
+    """Return `principal` for templates, None if signed out."""
+    return {"principal": getattr(request, "principal", None)}
+
 
 MEMBERSHIP_HEADER = "X-Atrium-Membership"
 

@@ -28,7 +28,7 @@ TOP_LEVEL = {
 }
 # Modules that must survive any error of a run, a job, a tool or code written by a model.
 MAY_CATCH_EVERYTHING = re.compile(
-    r"chat/runs/engine/worker\.py|chat/tools/dispatch\.py|chat/sandbox/inside/caught\.py"
+    r"chat/runs/engine/worker\.py|chat/tools/dispatch\.py|chat/sandbox/inside/errors\.py"
 )
 # Module names that do not describe the contents.
 FORBIDDEN_NAMES = re.compile(r"(?:^|_)(?:helpers?|utils?|common|misc)$")

@@ -26,7 +26,7 @@ from chat.errors import FileTooLarge
 from chat.models import File, StoreFile
 from chat.retrieval import embed, pipeline
 from chat.tasks import erase_files
-from config.backends.files import build_file_storage
+from config.backends.storages import build_file_storage
 from tests.api.conftest import Api, assert_error, program_of, upload, uploaded
 from tests.database import CHECKOUT
 from tests.retrieval import files

@@ -20,9 +20,8 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST
 from unfold.widgets import UnfoldAdminEmailInputWidget, UnfoldAdminTextInputWidget
 
-from chat.admin.invitation_mail import mail_invitation
 from chat.admin.people import build_invitation_path
-from chat.admin.show_secret import render_secret
+from chat.admin.secrets import mail_invitation, render_secret
 from tenants.accounts.adapter import get_base_url
 from tenants.actions import (
     create_tenant,

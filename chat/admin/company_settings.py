@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy
 from unfold.widgets import UnfoldAdminColorInputWidget, UnfoldAdminSelectWidget
 
 from chat.actions.assistants.manage import set_default_assistant
-from chat.admin.singleton import SingletonAdmin
+from chat.admin.bases import SingletonAdmin
 from chat.models import Assistant
 from tenants.actions import update_tenant_settings
 from tenants.admin import Group, TenantForm, is_owner, site

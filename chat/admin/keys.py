@@ -17,8 +17,8 @@ from django.utils.translation import gettext_lazy
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminSelectWidget
 
-from chat.admin.create_only import CreateOnlyAdmin
-from chat.admin.show_secret import render_secret
+from chat.admin.bases import CreateOnlyAdmin
+from chat.admin.secrets import render_secret
 from tenants import clock
 from tenants.accounts.recent_sign_in import has_recent_sign_in, redirect_to_reauthentication
 from tenants.actions import create_api_key, revoke_api_key

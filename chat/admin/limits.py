@@ -12,7 +12,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from chat.actions.settings import delete_price, set_price, update_limits
-from chat.admin.singleton import SingletonAdmin
+from chat.admin.bases import SingletonAdmin
 from chat.admin.tool_choice import ToolChoiceField, filter_registered
 from chat.models import Assistant, Price, TenantPolicy
 from chat.runs.billing.limits import has_unknown_price

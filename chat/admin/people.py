@@ -17,9 +17,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from unfold.decorators import display
 
-from chat.admin.create_only import CreateOnlyAdmin
-from chat.admin.invitation_mail import mail_invitation
-from chat.admin.show_secret import render_secret
+from chat.admin.bases import CreateOnlyAdmin
+from chat.admin.secrets import mail_invitation, render_secret
 from chat.models import Thread
 from tenants import clock
 from tenants.accounts.adapter import get_base_url

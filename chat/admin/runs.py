@@ -88,7 +88,7 @@ class RunAdmin(TenantScopedAdmin):
     icon = "bolt"
     paginator = InfinitePaginator
     list_display = (
-        "created_time",
+        "render_created_at",
         "render_assistant",
         "render_member",
         "render_status",
@@ -105,7 +105,7 @@ class RunAdmin(TenantScopedAdmin):
         "render_member",
         "render_thread",
         "render_model",
-        "created_time",
+        "render_created_at",
         "took",
         "tokens",
         "cost",
@@ -158,7 +158,7 @@ class RunAdmin(TenantScopedAdmin):
         return str(row.get_status_display())
 
     @display(description=gettext_lazy("requested"), ordering="created_at")
-    def created_time(self, row: Run) -> str:
+    def render_created_at(self, row: Run) -> str:
         """Return when the run was requested."""
         return display_for_value(row.created_at, "")
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from django.db import transaction
 from django.db.models import Count, Q, Sum
@@ -12,8 +13,27 @@ from django.db.models import Count, Q, Sum
 from chat.models import Chunk, IndexStatus, StoreFile, VectorStore
 from chat.models.vectors import format_vector
 from chat.retrieval.embed import Embedder
-from chat.retrieval.rank import fuse_rankings
 from tenants.db import DatabasePool, call_privileged, run_in_pool
+
+K = 60  # from the paper: Cormack, Clarke, Büttcher, SIGIR 2009
+T = TypeVar("T", bound=Hashable)
+
+
+def fuse_rankings(rankings: Sequence[Sequence[T]]) -> list[tuple[T, float]]:
+    """Return all ranked items, best first, with scores from 0 to 1.
+
+    A score of 1 means first place in every non-empty ranking. Scores depend only on the given
+    rankings.
+    """
+    found = [ranking for ranking in rankings if ranking]
+    scores: dict[T, float] = {}
+    for ranking in found:
+        for place, thing in enumerate(ranking):
+            scores[thing] = scores.get(thing, 0.0) + 1 / (K + 1 + place)
+    best = len(found) / (K + 1)
+    ordered = sorted(scores.items(), key=lambda item: -item[1])
+    return [(thing, score / best) for thing, score in ordered]
+
 
 # Number of results taken from each ranking before merging.
 DEPTH = 100

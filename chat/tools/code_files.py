@@ -19,7 +19,7 @@ from chat.models.files import Purpose
 from chat.models.resources import get_code_file_ids
 from chat.retrieval.file_types import SNIFF_BYTES, detect_media_type
 from chat.sandbox.base import MAX_NAME_LENGTH, CodeResult
-from chat.tools.resources import get_resources
+from chat.tools.base import get_resources
 from tenants.authentication import Principal
 
 # Bytes reserved in a name for a suffix that makes it unique.

@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from chat import storage
 from chat.errors import StorageFull
-from chat.models import Run
+from chat.models import Price, Run, Usage, UsageKind
 from chat.sandbox.base import (
     FOLDER,
     BadFile,
@@ -29,10 +29,32 @@ from chat.tools.base import DeferredResult, Effect, Limits, ToolContext, ToolErr
 from chat.tools.code_files import NAME, InputFile, OutputFile, list_inputs, write_outputs
 from chat.tools.code_sessions import CodeSessions, build_limits, get_code_sessions
 from chat.tools.code_state import NewState, SavedState
-from chat.tools.metering import record_code_session
 from chat.tools.registry import tool
 from tenants.authentication import Principal
 from tenants.db import DatabasePool, run_in_pool, run_with_retry
+
+CODE_SESSION = UsageKind.CODE_SESSION.value
+
+
+def record_code_session(ctx: ToolContext) -> None:
+    """Record the usage of a new code session at the tenant's price.
+
+    Call within the tenant's scope and a transaction.
+    """
+    price = Price.objects.filter(kind=CODE_SESSION).order_by("pk").first()
+    Usage.objects.create(
+        member_id=ctx.thread.member_id,
+        run=ctx.run,
+        call=ctx.call_id,
+        model=CODE_SESSION,
+        kind=CODE_SESSION,
+        quantity=1,
+        unit="session",
+        price=price.price if price else None,
+        currency=price.currency if price else "",
+        price_source="tenant" if price else "",
+    )
+
 
 LOG_CHARACTERS, ERROR_CHARACTERS = 20_000, 6_000
 PICTURES = "The person sees the images with your next message: do not link to them."

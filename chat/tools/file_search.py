@@ -27,9 +27,8 @@ from chat.models.runs import Run
 from chat.models.stores import get_page_number
 from chat.retrieval.embed import get_embedder
 from chat.retrieval.search import PassageMatch, SearchQuery, embed_query, search
-from chat.tools.base import Effect, Limits, ToolContext, ToolResult
+from chat.tools.base import Effect, Limits, ToolContext, ToolResult, get_resources
 from chat.tools.registry import tool
-from chat.tools.resources import get_resources
 from chat.upstream.errors import UpstreamError
 from tenants.db import DatabasePool, run_in_pool
 from tenants.scope import tenant_scope

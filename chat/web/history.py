@@ -9,6 +9,7 @@ from typing import Any
 from django.db.models import F, Q, QuerySet
 
 from chat import ids, wire
+from chat.actions.send_message import CreatedMessage
 from chat.errors import NotFound
 from chat.models import Assistant, Message, Run, RunStep, Thread, ToolCall
 from chat.models.threads import find_own_thread
@@ -17,6 +18,17 @@ from chat.runs.state.recovery import is_overdue
 from chat.tools import registry
 from tenants.authentication import Principal
 from tenants.compiled_queries import AnyOf, CompiledQuery
+
+
+def render_created_message(sent: CreatedMessage) -> dict[str, Any]:
+    """Return the response to a created message."""
+    return {
+        "thread": wire.thread_object(sent.thread),
+        "message": wire.message_object(sent.message),
+        "run": wire.run_object(sent.run) if sent.run else None,
+        "queued": sent.message.position is None,
+    }
+
 
 THREADS_PER_PAGE = 30
 MESSAGES_PER_PAGE = 40

@@ -19,12 +19,16 @@ from chat.actions.send_message import create_message
 from chat.actions.threads import delete_thread, rename_thread, restore_thread
 from chat.errors import InvalidInput, NotFound, RateLimited
 from chat.rates import count_page_request
-from chat.web.answers import render_created_message
 from chat.web.assets import MODULES, STYLE_SHEETS
 from chat.web.colours import derive_accent
 from chat.web.context import build_page_data, list_offered_assistants
 from chat.web.frames import MESSAGE_FIELDS, check_fields
-from chat.web.history import get_message_page, get_thread_page, require_thread_id
+from chat.web.history import (
+    get_message_page,
+    get_thread_page,
+    render_created_message,
+    require_thread_id,
+)
 from chat.web.http import get_endpoint, get_query_parameter, parse_body, parse_json, post_endpoint
 from chat.web.readers import describe_readers
 from tenants.actions import acknowledge_reading

@@ -23,6 +23,7 @@ from chat.wire.messages import (
     render_lost_message,
     text_continuation,
     text_part,
+    thread_object,
 )
 from chat.wire.runs import run_as_begun, run_object
 from chat.wire.steps import (
@@ -33,7 +34,6 @@ from chat.wire.steps import (
     step_delta,
     step_object,
 )
-from chat.wire.threads import thread_object
 from chat.wire.vector_stores import (
     FileSummary,
     file_batch_object,

@@ -5,9 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 from time import time
 
-from chat.models import Message
+from chat.models import Message, Thread
 from chat.wire.assistants import assistant_label
 from chat.wire.base import WireObject, unix
+
+
+def thread_object(thread: Thread) -> WireObject:
+    """Return the `thread` object."""
+    return {
+        "id": thread.id,
+        "object": "thread",
+        "created_at": unix(thread.created_at),
+        "metadata": thread.metadata,
+        "tool_resources": thread.tool_resources,
+        "atrium": {"title": thread.title, "updated_at": unix(thread.updated_at)},
+    }
 
 
 def message_object(message: Message) -> WireObject:

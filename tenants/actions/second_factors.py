@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from uuid import UUID
 
+from django.conf import settings
+from django.core.mail import send_mail
 from django.db import transaction
 from django.utils.translation import gettext as _
 
@@ -15,8 +18,23 @@ from tenants.db import call_privileged
 from tenants.errors import Invalid, NotAllowed, NotFound
 from tenants.mfa import EncryptedMfaAdapter
 from tenants.models import MemberKind, Membership, Role, User
-from tenants.notices import send_notice
 from tenants.scope import tenant_scope
+
+
+def send_notice(address: str, subject: str, text: str) -> bool:
+    """Send a notification after the commit; return whether mail is configured.
+
+    A failure of the mail server is logged and does not undo the change.
+    """
+    if not settings.EMAIL_URL:
+        return False
+    closing = _("If you did not expect this, contact an owner of your company or the operator.")
+    body = f"{text}\n\n{closing}"
+    transaction.on_commit(
+        partial(send_mail, " ".join(subject.split()), body, None, [address]), robust=True
+    )
+    return True
+
 
 # Validity of a waiver.
 WAIVER_VALIDITY = timedelta(days=3)

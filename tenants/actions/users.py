@@ -13,10 +13,9 @@ from django.utils.translation import gettext as _
 from tenants import audit
 from tenants.actions.people import get_or_create_trusted_account
 from tenants.actions.proof import has_memberships, lock_account
-from tenants.actions.second_factors import FACTOR_CHANGED, remove_company_factors
+from tenants.actions.second_factors import FACTOR_CHANGED, remove_company_factors, send_notice
 from tenants.errors import Invalid, NotAllowed, NotFound
 from tenants.models import User
-from tenants.notices import send_notice
 from tenants.validation import clean_email_address
 
 log = structlog.get_logger(__name__)

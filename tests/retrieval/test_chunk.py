@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chat.retrieval.chunk import BYTES_PER_TOKEN, chunks
-from chat.retrieval.rank import fuse_rankings
+from chat.retrieval.search import fuse_rankings
 
 
 @given(

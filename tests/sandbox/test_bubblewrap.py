@@ -264,7 +264,7 @@ class TestCheck:
 
 
 def test_what_is_inside_needs_nothing_but_python() -> None:
-    with_packages = {"restricted.py", "shelf.py"}  # the other backend's
+    with_packages = {"restricted.py", "virtual_fs.py"}  # the other backend's
     files = Path(inside.__file__).parent.glob("*.py")
     imported = {
         name

@@ -273,10 +273,10 @@ async def test_the_description_names_the_folder(backend: Backend) -> None:
 SERVER = """
 import asyncio, sys
 from pathlib import Path
-from chat.sandbox.base import Limits
+from chat.sandbox.base import SandboxLimits
 from chat.sandbox.{module} import {name}
 async def main():
-    session = await {name}({arguments}).open(Limits(run_seconds=60))
+    session = await {name}({arguments}).open(SandboxLimits(run_seconds=60))
     await session.run("x = 1")
     print(session.pid, flush=True)
     await session.run("while True: pass")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib.admin.utils import quote
 from django.http import HttpRequest
@@ -10,6 +10,21 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 
 from tenants.admin import TenantScopedAdmin
+
+
+class CreateOnlyAdmin(TenantScopedAdmin):
+    """Admin with a short form for a new row and a read-only page for an existing one."""
+
+    asked: ClassVar[tuple[str, ...]]
+    shown: ClassVar[tuple[str, ...]]
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        """Return the form's fields for a new row, else the displayed fields."""
+        return self.shown if obj else self.asked
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        """Return all displayed fields of an existing row."""
+        return self.shown if obj else ()
 
 
 class SingletonAdmin(TenantScopedAdmin):

@@ -1,4 +1,4 @@
-"""Invitation e-mails, sent if the installation has a mail server."""
+"""Page that shows a secret once; the secret is not stored."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from functools import partial
 from django.conf import settings
 from django.core.mail import send_mail
 from django.db import transaction
+from django.http import HttpRequest
+from django.template.response import SimpleTemplateResponse, TemplateResponse
 from django.utils.translation import gettext as _
 
+from tenants.admin import site
 from tenants.models import Tenant
 
 
@@ -27,3 +30,19 @@ def mail_invitation(company: Tenant, address: str, link: str) -> str:
         partial(send_mail, " ".join(subject.split()), text, None, [address]), robust=True
     )
     return _("The link is being sent to {address} by e-mail.").format(address=address)
+
+
+def render_secret(
+    request: HttpRequest, *, title: str, says: str, secret: str, onward: str
+) -> SimpleTemplateResponse:
+    """Return the response to the POST that created `secret`; `onward` is the next page's URL."""
+    # Some callers manage their own transactions; the menu of this page needs one.
+    with transaction.atomic():
+        context = {
+            **site.each_context(request),
+            "title": title,
+            "says": says,
+            "secret": secret,
+            "onward": onward,
+        }
+        return TemplateResponse(request, "admin/shown_once.html", context).render()
