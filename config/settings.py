@@ -130,6 +130,7 @@ TEMPLATES = [
 ]
 
 # DATABASE_URL is the application's role; the owner's role is used for migrations only.
+COMPILED_QUERIES = read("bool", "ATRIUM_COMPILED_QUERIES", True)
 DATABASE_THREADS = read("int", "ATRIUM_DATABASE_THREADS", 4, least=1)
 DATABASE_REQUESTS = read("int", "ATRIUM_DATABASE_REQUESTS", 12, least=1)
 DATABASE_REQUESTS_PER_COMPANY = read("int", "ATRIUM_DATABASE_REQUESTS_PER_COMPANY", 4, least=1)

@@ -23,4 +23,5 @@ class TenantsConfig(AppConfig):
         db.connect_signals()
         adapter.connect_signals()
         register(checks.check_tenant_models, Tags.models)
+        register(checks.check_compiled_queries, Tags.compatibility)
         register(checks.check_row_level_security, Tags.database)

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import django
 from django.apps import AppConfig, apps
+from django.conf import settings
 from django.core.checks import CheckMessage, Error
 from django.db import DatabaseError, connections, models
 
+from tenants.compiled_queries import TESTED_DJANGO
 from tenants.constraints import TenantForeignKey, TenantKey
 from tenants.managers import TenantManager, TenantModel
 from tenants.row_level_security import APP
@@ -34,6 +37,21 @@ TABLES_WITHOUT_RLS = {
     "tenants_user_user_permissions": "unused; Django's own",
     "usersessions_usersession": "where a user is signed in",
 }
+
+
+def check_compiled_queries(
+    app_configs: Sequence[AppConfig] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Check that compiled queries run only on Django versions they were tested with."""
+    if not settings.COMPILED_QUERIES or django.VERSION[:2] in TESTED_DJANGO:
+        return []
+    return [
+        Error(
+            f"Compiled queries were not tested with Django {django.get_version()}.",
+            hint="Set ATRIUM_COMPILED_QUERIES=0 to run plain queries, which are slower.",
+            id="tenants.E020",
+        )
+    ]
 
 
 def list_tenant_models() -> list[type[TenantModel]]:

@@ -1,7 +1,7 @@
 """Compile a queryset's SQL once per process and re-run it with new parameters.
 
 Compiling dominates the cost of our hot reads: Django takes longer to write the SQL than
-PostgreSQL takes to answer.
+PostgreSQL takes to answer. `COMPILED_QUERIES = False` runs the plain querysets instead.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from inspect import signature
 from typing import Any, Generic, TypeVar
 from uuid import uuid4
 
+from django.conf import settings
 from django.db import connections, models, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.expressions import Expression
@@ -25,6 +26,8 @@ from tenants.scope import tenant_scope
 M = TypeVar("M", bound=models.Model)
 
 MAX_SHAPES = 64
+# Minor versions of Django whose compiler this module was tested with; a system check compares.
+TESTED_DJANGO = ((5, 2),)
 # Placeholder for the tenant in scope while SQL is compiled; recognised by identity.
 _ANY_TENANT = uuid4()
 # All decorated queries, for `compile_queries`.
@@ -58,7 +61,7 @@ class AnyOf(models.Lookup):
 
 @dataclass(frozen=True)
 class _PlaceholderPrincipal:
-    """The principal that `for_principal` gets while SQL is compiled."""
+    """The principal that `visible_to` gets while SQL is compiled."""
 
     membership_id: Param
 
@@ -90,7 +93,7 @@ class CompiledQuery(Generic[M]):
     """Decorator of a function that builds a queryset; runs it without compiling it again.
 
     Keyword arguments are values and must not change the SQL; compare lists of ids with `AnyOf`.
-    `principal` is passed to `for_principal`. The positional arguments and the names of the given
+    `principal` is passed to `visible_to`. The positional arguments and the names of the given
     values form the shape of the query; the SQL is compiled once per shape.
     """
 
@@ -105,6 +108,8 @@ class CompiledQuery(Generic[M]):
         Raises:
             TenantScopeError: The rows belong to a tenant, and there is no scope or transaction.
         """
+        if not settings.COMPILED_QUERIES:
+            return list(self.build(*shape, **values))
         return self._compiled(shape, tuple(values)).read(values)
 
     def first(self, *shape: Any, **values: Any) -> M | None:
@@ -145,8 +150,9 @@ class CompiledQuery(Generic[M]):
 @transaction.atomic
 def compile_queries() -> None:
     """Compile queries at start-up, so that the first request of a process does not wait."""
-    for item in _queries:
-        item.compile()
+    if settings.COMPILED_QUERIES:
+        for query in _queries:
+            query.compile()
 
 
 def _fill(parameter: Any, values: dict[str, Any], compiler: SQLCompiler) -> Any:

@@ -30,6 +30,7 @@ class CurrentTenant(Expression):
     def as_sql(
         self, compiler: SQLCompiler, connection: BaseDatabaseWrapper
     ) -> tuple[str, tuple[Any, ...]]:
+        """Emit the id of the tenant in scope as a parameter."""
         return "%s::uuid", (self.value(connection),)
 
     @staticmethod

@@ -206,7 +206,7 @@ class MembershipQuerySet(TenantQuerySet["Membership"]):
         """
         return self.active().filter(role=Role.OWNER).order_by("pk").select_for_update(no_key=True)
 
-    def for_principal(self, principal: Principal) -> MembershipQuerySet:
+    def visible_to(self, principal: Principal) -> MembershipQuerySet:
         """Return all present members for admins, and members themselves for others."""
         present = self.filter(removed_at=None)
         if principal.is_admin:
@@ -312,7 +312,7 @@ class InvitationQuerySet(TenantQuerySet["Invitation"]):
         """Exclude accepted, withdrawn and expired invitations."""
         return self.filter(accepted_at=None, withdrawn_at=None, expires_at__gt=clock.now())
 
-    def for_principal(self, principal: Principal) -> InvitationQuerySet:
+    def visible_to(self, principal: Principal) -> InvitationQuerySet:
         """Return all invitations for admins, none for members."""
         return self.all() if principal.is_admin else self.none()
 
@@ -360,7 +360,7 @@ class ApiKeyQuerySet(TenantQuerySet["ApiKey"]):
         unexpired = models.Q(expires_at=None) | models.Q(expires_at__gt=now)
         return self.filter(unexpired, revoked_at=None)
 
-    def for_principal(self, principal: Principal) -> ApiKeyQuerySet:
+    def visible_to(self, principal: Principal) -> ApiKeyQuerySet:
         """Return all keys for owners, all except owners' for admins, own keys for others."""
         if principal.is_owner:
             return self.all()
@@ -411,7 +411,7 @@ READING_ACTIONS = (CHAT_OPENED, CHATS_LISTED)
 class AuditQuerySet(TenantQuerySet["AuditEvent"]):
     """Audit events of the tenant in scope."""
 
-    def for_principal(self, principal: Principal) -> AuditQuerySet:
+    def visible_to(self, principal: Principal) -> AuditQuerySet:
         """Return all events for admins, none for members."""
         return self.all() if principal.is_admin else self.none()
 

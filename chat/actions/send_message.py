@@ -132,7 +132,7 @@ def _create_or_find(
 @transaction.atomic
 def _find_repeated(principal: Principal, client_id: str) -> CreatedMessage | None:
     message = (
-        Message.objects.for_principal(principal)
+        Message.objects.visible_to(principal)
         .select_related("thread", "assistant")
         .filter(sender=principal.membership_id, client_id=client_id)
         .first()
@@ -202,7 +202,7 @@ def _get_or_create_thread(
 
 @CompiledQuery
 def _lock_thread(*, principal: Any, thread_id: Any) -> QuerySet[Thread]:
-    rows: QuerySet[Thread] = Thread.objects.for_principal(principal).locked()
+    rows: QuerySet[Thread] = Thread.objects.visible_to(principal).locked()
     return rows.filter(pk=thread_id)
 
 
@@ -265,7 +265,7 @@ def delete_queued_message(principal: Principal, message_id: str) -> None:
         NotFound: the message does not exist or is no longer queued.
     """
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        messages = Message.objects.for_principal(principal).queued()
+        messages = Message.objects.visible_to(principal).queued()
         message = messages.select_for_update(of=("self",)).filter(pk=message_id).first()
         if message is None:
             raise NotFound(f"No queued message found with id '{message_id}'.", param="message")

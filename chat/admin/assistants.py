@@ -217,7 +217,7 @@ class AssistantAdmin(TenantScopedAdmin):
         since = timezone.now() - timedelta(days=COUNTED_DAYS)
         runs = Run.objects.filter(assistant=OuterRef("pk"), created_at__gte=since).order_by()
         counted = runs.values("assistant")
-        queryset: models.QuerySet[Any] = Assistant.objects.for_principal(principal).annotate(
+        queryset: models.QuerySet[Any] = Assistant.objects.visible_to(principal).annotate(
             answers_lately=Coalesce(Subquery(counted.annotate(n=Count("pk")).values("n")[:1]), 0),
             failures_lately=Coalesce(
                 Subquery(

@@ -42,7 +42,7 @@ class AuditEventAdmin(TenantScopedAdmin):
 
     def get_visible_rows(self, principal: Principal) -> models.QuerySet[Any]:
         """Return the events, annotated with whether tool arguments may be shown."""
-        rows: models.QuerySet[Any] = AuditEvent.objects.for_principal(principal)
+        rows: models.QuerySet[Any] = AuditEvent.objects.visible_to(principal)
         may_read = models.Q(models.Value(principal.tenant.admins_read_threads))
         if principal.membership_id is not None:
             may_read |= models.Q(actor_id=principal.membership_id)

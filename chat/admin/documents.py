@@ -32,7 +32,7 @@ SHOWN_CHARACTERS = 4000
 
 def get_company_stores(principal: Principal) -> models.QuerySet[Any]:
     """Return the company's collections; members' own are excluded."""
-    rows: models.QuerySet[Any] = VectorStore.objects.for_principal(principal).filter(member=None)
+    rows: models.QuerySet[Any] = VectorStore.objects.visible_to(principal).filter(member=None)
     return rows
 
 

@@ -34,7 +34,7 @@ from tenants.models import Role
 
 def get_company_files(principal: Principal) -> models.QuerySet[Any]:
     """Return the company's files; members' own are excluded."""
-    rows: models.QuerySet[Any] = File.objects.for_principal(principal).filter(member=None)
+    rows: models.QuerySet[Any] = File.objects.visible_to(principal).filter(member=None)
     return rows
 
 

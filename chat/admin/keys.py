@@ -130,7 +130,7 @@ class ApiKeyAdmin(CreateOnlyAdmin):
 
     def get_visible_rows(self, principal: Principal) -> models.QuerySet[Any]:
         """Return the keys that `principal` may see."""
-        rows: models.QuerySet[Any] = ApiKey.objects.for_principal(principal)
+        rows: models.QuerySet[Any] = ApiKey.objects.visible_to(principal)
         return rows.select_related("membership")
 
     def get_form(

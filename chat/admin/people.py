@@ -114,7 +114,7 @@ class MembershipAdmin(TenantScopedAdmin):
             .values("member")
             .annotate(newest=Max("updated_at"))
         )
-        queryset: models.QuerySet[Any] = Membership.objects.for_principal(principal).annotate(
+        queryset: models.QuerySet[Any] = Membership.objects.visible_to(principal).annotate(
             chatted_at=Subquery(newest.values("newest")[:1])
         )
         return queryset
@@ -232,7 +232,7 @@ class InvitationAdmin(CreateOnlyAdmin):
 
     def get_visible_rows(self, principal: Principal) -> models.QuerySet[Any]:
         """Return the company's invitations."""
-        rows: models.QuerySet[Any] = Invitation.objects.for_principal(principal)
+        rows: models.QuerySet[Any] = Invitation.objects.visible_to(principal)
         return rows.select_related("invited_by")
 
     def write(

@@ -86,7 +86,7 @@ class UsageAdmin(TenantScopedAdmin):
 
     def get_visible_rows(self, principal: Principal) -> models.QuerySet[Any]:
         """Return the company's usage."""
-        rows: models.QuerySet[Any] = Usage.objects.for_principal(principal)
+        rows: models.QuerySet[Any] = Usage.objects.visible_to(principal)
         stores = VectorStore.objects.filter(pk=OuterRef("model"), member=None)
         rows = rows.annotate(store=Subquery(stores.values("name")[:1]))
         return rows.select_related("member")
@@ -109,14 +109,14 @@ class UsageAdmin(TenantScopedAdmin):
         if month is None:
             raise BadRequest("This month is not valid.")
         audit.record(principal, "usage.exported", f"{month:%Y-%m}")
-        return export_usage_csv(Usage.objects.for_principal(principal), month)
+        return export_usage_csv(Usage.objects.visible_to(principal), month)
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponseBase:
         """Add the sums by month."""
         principal = get_principal(request)
-        months = sum_by_month(Usage.objects.for_principal(principal)) if principal else []
+        months = sum_by_month(Usage.objects.visible_to(principal)) if principal else []
         exports = dict.fromkeys(row["month"] for row in months)
         response: HttpResponseBase = super().changelist_view(
             request, {**(extra_context or {}), "months": months, "exports": exports}

@@ -65,7 +65,7 @@ def get_visible_assistant(principal: Principal, assistant_id: str) -> Assistant:
         InvalidInput: the ID does not begin with "asst".
         NotFound: no such assistant is visible to the principal.
     """
-    rows = Assistant.objects.for_principal(principal)
+    rows = Assistant.objects.visible_to(principal)
     assistant: Assistant = get_row(rows, assistant_id, param="assistant_id", prefix="asst_")
     return assistant
 
@@ -95,7 +95,7 @@ class AssistantsView(AssistantApiView):
         """List the assistants that the caller may use; admins see all."""
         query = self.query(PageQuery)
         with transaction.atomic():
-            rows = Assistant.objects.for_principal(self.principal)
+            rows = Assistant.objects.visible_to(self.principal)
             return self.page(rows, self.render_assistant, query=query, prefix="asst_")
 
     def post(self, request: Request) -> Response:

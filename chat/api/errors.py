@@ -24,7 +24,7 @@ class MissingKey(InvalidApiKey):
 
 class MissingBeta(AtriumError):
     """You must provide the 'OpenAI-Beta' header to access the Assistants API. \
-Please try again by setting the header 'OpenAI-Beta: assistants=v2'."""
+Please try again by setting the header 'OpenAI-Beta: assistants=v2'."""  # noqa: D205
 
     code = "invalid_beta"
 

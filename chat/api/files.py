@@ -52,7 +52,7 @@ class FilesView(ApiView):
         """List the files."""
         query = self.query(FilesQuery)
         with transaction.atomic():
-            rows = File.objects.for_principal(self.principal)
+            rows = File.objects.visible_to(self.principal)
             if query.get("purpose"):
                 rows = rows.filter(purpose=query["purpose"])
             return self.page(rows, wire.file_object, query=query, prefix="file-")

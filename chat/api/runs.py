@@ -163,7 +163,7 @@ def clean_ids(thread_id: str, run_id: str) -> tuple[str, str]:
 @PaginatedQuery
 def thread_runs(*, principal: Any, thread_id: Any) -> QuerySet[Run]:
     """Return the principal's runs of a thread, each with its cost."""
-    runs = Run.objects.for_principal(principal).select_related("assistant")
+    runs = Run.objects.visible_to(principal).select_related("assistant")
     return annotate_cost(runs.filter(thread_id=thread_id))
 
 

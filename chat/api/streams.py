@@ -171,7 +171,7 @@ def _add_contents(principal: Principal, entries: Sequence[Entry]) -> list[Entry]
     """Return the entries, with the text of passages added to file searches."""
     searched = [entry.data["id"] for entry in entries if _has_results(entry.data)]
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        mine = Run.objects.for_principal(principal)
+        mine = Run.objects.visible_to(principal)
         calls = list(ToolCall.objects.filter(step_id__in=searched, run__in=mine))
     return [
         replace(entry, data=add_contents(entry.data, calls)) if _has_results(entry.data) else entry

@@ -58,7 +58,7 @@ def get_own_thread(principal: Principal, thread_id: str) -> Thread:
 @PaginatedQuery
 def own_threads(*, principal: Any) -> ThreadQuerySet:
     """Return the principal's threads."""
-    rows: ThreadQuerySet = Thread.objects.for_principal(principal)
+    rows: ThreadQuerySet = Thread.objects.visible_to(principal)
     return rows
 
 
@@ -71,7 +71,7 @@ class ThreadsView(ApiView):
         with transaction.atomic():
             rows: Rows = own_threads.bind(principal=self.principal)
             if query.get("query"):
-                own = Thread.objects.for_principal(self.principal)
+                own = Thread.objects.visible_to(self.principal)
                 rows = own.mentioning(query["query"])
             return self.page(
                 rows, wire.thread_object, query=query, prefix="thread_", by=("updated_at", "id")
@@ -110,7 +110,7 @@ class ThreadCopyView(ApiView):
         self.input(Input)
         thread_id = clean_id(thread_id, param="thread_id", prefix="thread_")
         with transaction.atomic():
-            rows = Thread.objects.for_principal(self.principal).filter(pk=thread_id)
+            rows = Thread.objects.visible_to(self.principal).filter(pk=thread_id)
             length = rows.values_list("last_position", flat=True).first() or 0
         if length > COPY_BATCH_SIZE:
             self.check_rate(times=length // COPY_BATCH_SIZE)

@@ -85,7 +85,7 @@ class MessageFilesApiView(ApiView):
     def get_files(self, message: Message) -> QuerySet[File]:
         """Return the attached files that still exist; call it in a transaction."""
         ids = [attachment["file_id"] for attachment in message.attachments]
-        files: QuerySet[File] = File.objects.for_principal(self.principal).filter(pk__in=ids)
+        files: QuerySet[File] = File.objects.visible_to(self.principal).filter(pk__in=ids)
         return files
 
 

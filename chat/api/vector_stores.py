@@ -144,7 +144,7 @@ class VectorStoresView(ApiView):
         """List the vector stores."""
         query = self.query(PageQuery)
         with transaction.atomic():
-            rows = VectorStore.objects.for_principal(self.principal)
+            rows = VectorStore.objects.visible_to(self.principal)
             stores, has_more = pagination.read_page(
                 rows, query=query, prefix="vs_", by=("created_at", "id")
             )

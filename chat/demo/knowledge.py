@@ -44,7 +44,7 @@ def equip_desks(principal: Principal, names: Collection[str]) -> None:
     """Let the named order desks run code and search the collection, if it exists."""
     store = _find_collection(principal)
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        desks = Assistant.objects.for_principal(principal).filter(name__in={*DESKS} & {*names})
+        desks = Assistant.objects.visible_to(principal).filter(name__in={*DESKS} & {*names})
         found = (
             [] if store is None else [(desk.pk, _add_knowledge(desk, store.pk)) for desk in desks]
         )
@@ -54,14 +54,14 @@ def equip_desks(principal: Principal, names: Collection[str]) -> None:
 
 def _find_collection(principal: Principal) -> VectorStore | None:
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        rows = VectorStore.objects.for_principal(principal).filter(member=None)
+        rows = VectorStore.objects.visible_to(principal).filter(member=None)
         found: VectorStore | None = rows.filter(metadata=COLLECTION_METADATA).first()
         return found
 
 
 def _get_or_create_file(principal: Principal, path: Path) -> str:
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        rows = File.objects.for_principal(principal).filter(member=None)
+        rows = File.objects.visible_to(principal).filter(member=None)
         found = rows.filter(filename=path.name).first()
     if found is None:
         with path.open("rb") as content:

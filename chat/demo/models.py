@@ -18,7 +18,7 @@ from tenants.models import Membership
 class CustomerQuerySet(TenantQuerySet["Customer"]):
     """Customers of the tenant in scope."""
 
-    def for_principal(self, principal: Principal) -> CustomerQuerySet:
+    def visible_to(self, principal: Principal) -> CustomerQuerySet:
         """Return all customers to admins, and to members those they order for."""
         if principal.is_admin:
             return self.all()
@@ -83,9 +83,9 @@ CHANGEABLE_STATUSES = frozenset({OrderStatus.PLACED, OrderStatus.PACKED})
 class OrderQuerySet(TenantQuerySet["Order"]):
     """Orders of the tenant in scope."""
 
-    def for_principal(self, principal: Principal) -> OrderQuerySet:
+    def visible_to(self, principal: Principal) -> OrderQuerySet:
         """Return all orders to admins, and to members those of their customers."""
-        return self.filter(customer__in=Customer.objects.all().for_principal(principal))
+        return self.filter(customer__in=Customer.objects.all().visible_to(principal))
 
     def locked(self) -> OrderQuerySet:
         """Lock only the order rows for an update."""

@@ -23,7 +23,7 @@ def list_orders(ctx: ToolContext, status: Status | None = None) -> dict[str, Any
     Args:
         status: Only orders with this status; leave it out for all.
     """
-    orders = Order.objects.for_principal(ctx.principal).order_by("-number")
+    orders = Order.objects.visible_to(ctx.principal).order_by("-number")
     if status is not None:
         orders = orders.filter(status=status)
     found = list(orders[: MAX_LISTED + 1])
@@ -46,7 +46,7 @@ def get_order(ctx: ToolContext, order_number: int) -> dict[str, Any]:
     Args:
         order_number: The number of the order, such as 1042.
     """
-    order = Order.objects.for_principal(ctx.principal).filter(number=order_number).first()
+    order = Order.objects.visible_to(ctx.principal).filter(number=order_number).first()
     return describe_order(_require_order(order, order_number))
 
 
@@ -103,7 +103,7 @@ def describe_order(order: Order) -> dict[str, Any]:
 
 
 def _get_changeable_order(ctx: ToolContext, order_number: int) -> Order:
-    orders = Order.objects.for_principal(ctx.principal).locked()
+    orders = Order.objects.visible_to(ctx.principal).locked()
     order = _require_order(orders.filter(number=order_number).first(), order_number)
     if not order.can_change:
         raise ToolError(

@@ -27,7 +27,7 @@ class BusyPolicy(models.TextChoices):
 class AssistantQuerySet(TenantQuerySet["Assistant"]):
     """Assistants of the tenant in scope."""
 
-    def for_principal(self, principal: Principal) -> AssistantQuerySet:
+    def visible_to(self, principal: Principal) -> AssistantQuerySet:
         """Return the enabled assistants for members, all for admins."""
         return self.all() if principal.is_admin else self.filter(enabled=True)
 

@@ -38,7 +38,7 @@ class FileQuerySet(TenantQuerySet["File"]):
         unexpired = models.Q(expires_at=None) | models.Q(expires_at__gt=clock.now())
         return self.filter(unexpired, stored_at__isnull=False, deleted_at=None)
 
-    def for_principal(self, principal: Principal) -> FileQuerySet:
+    def visible_to(self, principal: Principal) -> FileQuerySet:
         """Return the principal's own files, for admins also the company's."""
         return self.alive().filter(build_owner_filter(principal))
 

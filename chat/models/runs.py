@@ -57,7 +57,7 @@ class RunQuerySet(TenantQuerySet["Run"]):
         """Return the runs pending until their thread's active run ends, oldest first."""
         return self.filter(status=RunStatus.QUEUED, waiting=True).order_by("created_at", "id")
 
-    def for_principal(self, principal: Principal) -> RunQuerySet:
+    def visible_to(self, principal: Principal) -> RunQuerySet:
         """Return the runs of the principal's own threads."""
         return self.filter(thread__member_id=principal.membership_id, thread__deleted_at=None)
 

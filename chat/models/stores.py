@@ -30,7 +30,7 @@ class VectorStoreQuerySet(TenantQuerySet["VectorStore"]):
         """Exclude deleted stores; expired stores are included."""
         return self.filter(deleted_at=None)
 
-    def for_principal(self, principal: Principal) -> VectorStoreQuerySet:
+    def visible_to(self, principal: Principal) -> VectorStoreQuerySet:
         """Return the principal's own stores, for admins also the company's."""
         return self.alive().filter(build_owner_filter(principal))
 
@@ -199,7 +199,7 @@ def list_readable_files(principal: Principal) -> FileQuerySet:
 
     This lets members open a company document that an answer cites.
     """
-    assistants = Assistant.objects.for_principal(principal).only("tools", "tool_resources")
+    assistants = Assistant.objects.visible_to(principal).only("tools", "tool_resources")
     searched = [
         store
         for assistant in assistants

@@ -38,7 +38,7 @@ class ThreadQuerySet(TenantQuerySet["Thread"]):
         """Exclude deleted threads."""
         return self.filter(deleted_at=None)
 
-    def for_principal(self, principal: Principal) -> ThreadQuerySet:
+    def visible_to(self, principal: Principal) -> ThreadQuerySet:
         """Return the principal's own threads, regardless of role."""
         return self.alive().filter(member_id=principal.membership_id)
 
@@ -46,7 +46,7 @@ class ThreadQuerySet(TenantQuerySet["Thread"]):
         """Return the threads for admin pages: all if the tenant allows it, else the own ones."""
         if principal.is_admin and principal.tenant.admins_read_threads:
             return self.alive()
-        return self.for_principal(principal)
+        return self.visible_to(principal)
 
     def locked(self) -> ThreadQuerySet:
         """Lock the rows FOR NO KEY UPDATE: FOR UPDATE would block inserts of child rows."""
@@ -117,7 +117,7 @@ class Thread(TenantModel):
 @CompiledQuery
 def find_own_thread(*, principal: Any, thread_id: Any) -> ThreadQuerySet:
     """Return the principal's own thread with this ID, if it exists."""
-    rows: ThreadQuerySet = Thread.objects.for_principal(principal)
+    rows: ThreadQuerySet = Thread.objects.visible_to(principal)
     return rows.filter(pk=thread_id)
 
 
@@ -132,7 +132,7 @@ class MessageStatus(models.TextChoices):
 class MessageQuerySet(TenantQuerySet["Message"]):
     """Messages of the tenant in scope."""
 
-    def for_principal(self, principal: Principal) -> MessageQuerySet:
+    def visible_to(self, principal: Principal) -> MessageQuerySet:
         """Return the messages of the principal's own threads."""
         return self.filter(thread__member_id=principal.membership_id, thread__deleted_at=None)
 

@@ -27,7 +27,7 @@ class UploadStatus(models.TextChoices):
 class UploadQuerySet(TenantQuerySet["Upload"]):
     """Uploads of the tenant in scope."""
 
-    def for_principal(self, principal: Principal) -> UploadQuerySet:
+    def visible_to(self, principal: Principal) -> UploadQuerySet:
         """Return the principal's own uploads, for admins also the company's."""
         return self.filter(build_owner_filter(principal))
 

@@ -44,7 +44,7 @@ class UsageOutcome(models.TextChoices):
 class UsageQuerySet(TenantQuerySet["Usage"]):
     """Usage of the tenant in scope."""
 
-    def for_principal(self, principal: Principal) -> UsageQuerySet:
+    def visible_to(self, principal: Principal) -> UsageQuerySet:
         """Return all usage of the tenant for admins, the own usage for members."""
         return self.all() if principal.is_admin else self.filter(member_id=principal.membership_id)
 

@@ -116,7 +116,7 @@ class ToolContext:
 class ById:
     """Marker of a parameter whose argument identifies a row of the annotated model by `lookup`.
 
-    The tool receives the row, resolved with `for_principal`. Rows that the principal cannot see
+    The tool receives the row, resolved with `visible_to`. Rows that the principal cannot see
     and rows that do not exist cause the same error.
     """
 

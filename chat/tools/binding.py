@@ -55,7 +55,7 @@ def _load_rows(
     assert each.by_id is not None
     lookup = each.by_id.lookup
     manager: Any = each.model._default_manager
-    visible = manager.all().for_principal(context.principal)
+    visible = manager.all().visible_to(context.principal)
     try:
         rows = list(visible.filter(**{f"{lookup}__in": wanted}))
     except (ValueError, ValidationError):  # malformed id

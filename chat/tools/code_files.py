@@ -54,7 +54,7 @@ def list_inputs(principal: Principal, run: Run, *, named: Mapping[str, str]) -> 
     if not assistants and not threads:
         return []
     found = File.objects.alive().filter(member=None).in_bulk(assistants)
-    found |= File.objects.for_principal(principal).in_bulk(threads)
+    found |= File.objects.visible_to(principal).in_bulk(threads)
     rows = [
         found[fromkey] for fromkey in dict.fromkeys([*assistants, *threads]) if fromkey in found
     ]

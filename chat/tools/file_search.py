@@ -197,7 +197,7 @@ def _load_sources(ctx: ToolContext) -> SearchSources:
 def _list_stores(ctx: ToolContext) -> list[VectorStore]:
     """Return the unexpired stores of the assistant (as it is now) and of the thread."""
     assistants, threads = map(get_store_ids, get_resources(ctx.run))
-    personal = VectorStore.objects.for_principal(ctx.principal).filter(pk__in=threads)
+    personal = VectorStore.objects.visible_to(ctx.principal).filter(pk__in=threads)
     rows = VectorStore.objects.alive().filter(
         Q(pk__in=assistants, member=None) | Q(pk__in=personal.values("pk"))
     )

@@ -183,8 +183,8 @@ def _is_required(typed_dict: Any, name: str, hint: Any) -> bool:
 
 
 def _build_id_schema(model: type[models.Model], by_id: ById) -> tuple[Schema, Build]:
-    if not hasattr(model._default_manager.all(), "for_principal"):
-        raise UnusableTool(f"{model.__name__} has no for_principal: its ids cannot be arguments.")
+    if not hasattr(model._default_manager.all(), "visible_to"):
+        raise UnusableTool(f"{model.__name__} has no visible_to: its ids cannot be arguments.")
     column = model._meta.pk if by_id.lookup == "pk" else model._meta.get_field(by_id.lookup)
     return {
         "type": "integer" if isinstance(column, models.IntegerField) else "string"

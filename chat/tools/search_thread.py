@@ -27,7 +27,7 @@ def search_thread(ctx: ToolContext, words: Annotated[str, Limits(1, 200)]) -> di
     wanted = [word for word in dict.fromkeys(words.split()) if any(map(str.isalnum, word))]
     wanted = wanted[:_MAX_WORDS]
     found = (
-        Message.objects.for_principal(ctx.principal)
+        Message.objects.visible_to(ctx.principal)
         .in_thread()
         .filter(thread=ctx.thread, position__lt=ctx.run.through_position)
         .annotate(words_found=_build_word_count(wanted))

@@ -75,7 +75,7 @@ def _newest_threads(
     *, principal: Any, updated_at: Any = None, row_id: Any = None
 ) -> QuerySet[Thread]:
     previous = None if row_id is None else Thread(id=row_id, updated_at=updated_at)
-    rows: QuerySet[Thread] = Thread.objects.for_principal(principal).newest_first(after=previous)
+    rows: QuerySet[Thread] = Thread.objects.visible_to(principal).newest_first(after=previous)
     return rows[: THREADS_PER_PAGE + 1]
 
 
@@ -238,5 +238,5 @@ def _map_runs_to_messages(runs: Sequence[Run], messages: Sequence[Message]) -> d
 
 def titles_of(principal: Principal, thread_ids: Iterable[str]) -> dict[str, str]:
     """Return the titles of the principal's own chats among `thread_ids` that still exist."""
-    own = Thread.objects.for_principal(principal).filter(pk__in=list(thread_ids))
+    own = Thread.objects.visible_to(principal).filter(pk__in=list(thread_ids))
     return {thread.pk: str(thread) for thread in own}

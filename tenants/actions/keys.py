@@ -122,7 +122,7 @@ def _get_acting_member(principal: Principal, member_id: UUID | None) -> Membersh
     """Return the member that a new key acts for: the principal, or for owners a program."""
     if member_id is None:
         raise Invalid(_("Specify the program that the key acts for."), param="member")
-    visible = Membership.objects.all().for_principal(principal).active()
+    visible = Membership.objects.all().visible_to(principal).active()
     member: Membership | None = (
         visible.exclude(kind=MemberKind.EXTERNAL).filter(pk=member_id).first()
     )
@@ -147,7 +147,7 @@ def revoke_api_key(principal: Principal, key_id: UUID) -> ApiKey:
         NotFound: the key is not visible to the principal.
     """
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        visible = ApiKey.objects.all().for_principal(principal).select_for_update()
+        visible = ApiKey.objects.all().visible_to(principal).select_for_update()
         key: ApiKey | None = visible.filter(pk=key_id).first()
         if key is None:
             raise NotFound

@@ -220,7 +220,7 @@ def _change_member(
         # may change between two requests.
         Tenant.objects.select_for_update(no_key=True).get()
         owners = list(Membership.objects.all().owners_locked())
-        visible = Membership.objects.all().for_principal(principal).select_for_update(no_key=True)
+        visible = Membership.objects.all().visible_to(principal).select_for_update(no_key=True)
         member: Membership | None = visible.filter(pk=member_id).first()
         if member is None:
             raise NotFound

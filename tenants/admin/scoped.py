@@ -316,7 +316,7 @@ class TenantScopedAdmin(ModelAdmin):
         """Return the audit events of a row, newest first."""
         principal = get_principal(request)
         assert principal is not None
-        events: models.QuerySet[Any] = AuditEvent.objects.for_principal(principal)
+        events: models.QuerySet[Any] = AuditEvent.objects.visible_to(principal)
         return events.filter(self.get_trail_filter(row)).order_by("-created_at")
 
     def render_change_form(

@@ -266,7 +266,7 @@ def test_an_async_tool_reaches_its_own_tenant_s_rows(world: World, enable: Enabl
 
         def counted() -> int:
             with ctx.scope():
-                return int(Thread.objects.for_principal(ctx.principal).count())
+                return int(Thread.objects.visible_to(ctx.principal).count())
 
         return await in_db(counted)
 

@@ -19,13 +19,13 @@ from chat.web import history
 from tests.world import Company, World
 
 HOT: dict[str, Callable[[Company], QuerySet[Any]]] = {
-    "thread list": lambda acme: Thread.objects.for_principal(
-        acme.principal("alice")
-    ).newest_first()[:31],
-    "thread list, next page": lambda acme: Thread.objects.for_principal(
+    "thread list": lambda acme: Thread.objects.visible_to(acme.principal("alice")).newest_first()[
+        :31
+    ],
+    "thread list, next page": lambda acme: Thread.objects.visible_to(
         acme.principal("alice")
     ).newest_first(after=acme.threads["alice"])[:31],
-    "thread by id": lambda acme: Thread.objects.for_principal(acme.principal("alice")).filter(
+    "thread by id": lambda acme: Thread.objects.visible_to(acme.principal("alice")).filter(
         pk=acme.threads["alice"].pk
     ),
     "history page": lambda acme: history._newest_messages.build(

@@ -166,7 +166,7 @@ def _mixed(ctx: ToolContext, kind: Literal["a", 1]) -> None:
 
 
 def _unguarded(ctx: ToolContext, tenant_row: ObjectId[Tenant]) -> None:
-    """Name a row that has no for_principal."""
+    """Name a row that has no visible_to."""
 
 
 @pytest.mark.parametrize(

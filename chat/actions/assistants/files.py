@@ -64,7 +64,7 @@ def add_assistant_file(principal: Principal, assistant_id: str, *, file_id: Any)
     principal.require(Role.ADMIN)
     with tenant_scope(principal.tenant_id), transaction.atomic():
         row = lock_assistant(principal, assistant_id)
-        company_files = File.objects.for_principal(principal).filter(member=None)
+        company_files = File.objects.visible_to(principal).filter(member=None)
         file: File = get_row(company_files, file_id, param="file_id", prefix=FILE_PREFIX)
         types = {tool["type"] for tool in row.tools}
         if "code_interpreter" in types:
@@ -104,7 +104,7 @@ def remove_assistant_file(principal: Principal, assistant_id: str, file_id: str)
         if file.pk in ids:
             kept = [item for item in ids if item != file.pk]
             row.tool_resources = {**row.tool_resources, **build_code_resources(kept)}
-        stores = VectorStore.objects.for_principal(principal).filter(
+        stores = VectorStore.objects.visible_to(principal).filter(
             pk__in=get_store_ids(row.tool_resources)
         )
         StoreFile.objects.filter(store__in=stores, file=file).delete()

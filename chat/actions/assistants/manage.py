@@ -142,7 +142,7 @@ def lock_assistant(principal: Principal, assistant_id: str) -> Assistant:
         InvalidInput: the ID is malformed.
         NotFound: the assistant does not exist.
     """
-    rows = Assistant.objects.for_principal(principal).select_for_update(no_key=True)
+    rows = Assistant.objects.visible_to(principal).select_for_update(no_key=True)
     row: Assistant = get_row(rows, assistant_id, param="assistant_id", prefix="asst_")
     return row
 

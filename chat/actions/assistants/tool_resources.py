@@ -130,7 +130,7 @@ def resolve_tool_resources(
         resources |= build_code_resources(request.code_files)
     if request.store_ids is not None:
         place = f"{request.param}.file_search.vector_store_ids"
-        stores = VectorStore.objects.for_principal(principal)
+        stores = VectorStore.objects.visible_to(principal)
         _check_exist(stores, STORE_PREFIX, request.store_ids, place, company=company)
         created = [_create_store(principal, new, owner=owner) for new in request.new_stores]
         resources |= build_search_resources([*request.store_ids, *created])
@@ -138,7 +138,7 @@ def resolve_tool_resources(
 
 
 def _check_files(principal: Principal, ids: list[str], param: str, *, company: bool) -> None:
-    _check_exist(File.objects.for_principal(principal), FILE_PREFIX, ids, param, company=company)
+    _check_exist(File.objects.visible_to(principal), FILE_PREFIX, ids, param, company=company)
 
 
 def _check_exist(
@@ -178,7 +178,7 @@ def check_image_files(principal: Principal, contents: list[Any], *, param: str) 
     ]
     if not shown:
         return
-    rows = File.objects.for_principal(principal).in_bulk([file_id for file_id, _place in shown])
+    rows = File.objects.visible_to(principal).in_bulk([file_id for file_id, _place in shown])
     for file_id, place in shown:
         if file_id not in rows:
             raise build_not_found(FILE_PREFIX, file_id, param=place)

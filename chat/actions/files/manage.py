@@ -161,7 +161,7 @@ def get_own_file(principal: Principal, file_id: Any) -> File:
         InvalidInput: the ID is malformed.
         NotFound: the file does not exist.
     """
-    rows = File.objects.for_principal(principal)
+    rows = File.objects.visible_to(principal)
     row: File = get_row(rows, file_id, param="file_id", prefix="file-")
     return row
 

@@ -214,7 +214,7 @@ def lock_open_upload(principal: Principal, upload_id: str) -> Upload:
         NotFound: the upload does not exist.
         UploadEnded: the upload is complete, cancelled or expired.
     """
-    rows = Upload.objects.for_principal(principal).select_for_update(no_key=True)
+    rows = Upload.objects.visible_to(principal).select_for_update(no_key=True)
     upload: Upload = get_row(rows, upload_id, param="upload_id", prefix="upload_")
     if upload.status != UploadStatus.PENDING or upload.expires_at < clock.now():
         raise UploadClosed()

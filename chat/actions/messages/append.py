@@ -64,7 +64,7 @@ def lock_thread(principal: Principal, thread_id: str) -> Thread:
         InvalidInput: the ID is malformed.
         NotFound: the thread does not exist.
     """
-    rows = Thread.objects.for_principal(principal).locked()
+    rows = Thread.objects.visible_to(principal).locked()
     thread: Thread = get_row(rows, thread_id, param="thread_id", prefix="thread_")
     return thread
 

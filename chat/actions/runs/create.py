@@ -137,7 +137,7 @@ def _get_membership_id(principal: Principal) -> UUID:
 def _build_request(
     principal: Principal, thread: Thread, assistant_id: str, given: JsonObject
 ) -> RunRequest:
-    rows = Assistant.objects.for_principal(principal)
+    rows = Assistant.objects.visible_to(principal)
     assistant = get_row(rows, assistant_id, param="assistant_id", prefix="asst_")
     if not assistant.enabled:
         raise AssistantDisabled()

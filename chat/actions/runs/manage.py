@@ -47,7 +47,7 @@ def lock_run(principal: Principal, run_id: str, *, thread_id: str | None = None)
     Raises:
         NotFound: the thread or run does not exist.
     """
-    runs = Run.objects.for_principal(principal).filter(pk=run_id)
+    runs = Run.objects.visible_to(principal).filter(pk=run_id)
     if thread_id is not None:
         runs = runs.filter(thread=lock_thread(principal, thread_id))
     else:
@@ -124,7 +124,7 @@ def retry_run(principal: Principal, thread_id: str, *, assistant_id: str | None 
 
 
 def _retry(principal: Principal, thread_id: str, assistant_id: str | None) -> Run:
-    thread = Thread.objects.for_principal(principal).locked().filter(pk=thread_id).first()
+    thread = Thread.objects.visible_to(principal).locked().filter(pk=thread_id).first()
     last = Run.objects.filter(thread_id=thread_id).order_by("-created_at", "-id").first()
     if thread is None or last is None:
         raise NotFound(f"No thread found with id '{thread_id}'.", param="thread")

@@ -143,7 +143,7 @@ def get_own_files(principal: Principal, items: Sequence[FileToIndex]) -> dict[st
     Raises:
         NotFound: a file does not exist or does not belong to the principal.
     """
-    rows = File.objects.for_principal(principal).in_bulk([item.file_id for item in items])
+    rows = File.objects.visible_to(principal).in_bulk([item.file_id for item in items])
     for item in items:
         if item.file_id not in rows:
             raise build_not_found(FILE_PREFIX, item.file_id, param=item.param)

@@ -123,7 +123,7 @@ def get_own_store(principal: Principal, store_id: Any, *, lock: bool = False) ->
         InvalidInput: the ID is malformed.
         NotFound: the store does not exist.
     """
-    rows = VectorStore.objects.for_principal(principal)
+    rows = VectorStore.objects.visible_to(principal)
     rows = rows.select_for_update(no_key=True) if lock else rows
     store: VectorStore = get_row(rows, store_id, param="vector_store_id", prefix=STORE_PREFIX)
     return store

@@ -63,7 +63,7 @@ def read_thread(principal: Principal, thread_id: str, *, run_id: str | None) -> 
         NotFound: the principal has no thread of this id.
     """
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        thread = Thread.objects.for_principal(principal).filter(pk=thread_id).first()
+        thread = Thread.objects.visible_to(principal).filter(pk=thread_id).first()
         if thread is None:
             raise NotFound(f"No thread found with id '{thread_id}'.", param="thread")
         runs = Run.objects.filter(thread=thread).select_related("assistant")

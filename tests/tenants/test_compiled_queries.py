@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ from django.db import transaction
 from django.db.models import F, QuerySet
 
 from chat.models import Thread
+from tenants.checks import check_compiled_queries
 from tenants.compiled_queries import AnyOf, CompiledQuery, compile_queries
 from tenants.models import Membership
 from tenants.scope import TenantScopeError, tenant_scope
@@ -29,7 +32,7 @@ def among(*, chosen: Any) -> QuerySet[Membership]:
 
 @CompiledQuery
 def threads_of(*, principal: Any) -> QuerySet[Thread]:
-    rows: QuerySet[Thread] = Thread.objects.for_principal(principal)
+    rows: QuerySet[Thread] = Thread.objects.visible_to(principal)
     return rows
 
 
@@ -82,6 +85,32 @@ def test_list_of_values_may_have_any_length(world: World) -> None:
         assert among.read(chosen=[]) == []
         assert among.first(chosen=[world.acme.alice.pk]) == world.acme.alice
         assert among.first(chosen=[world.globex.gina.pk]) is None
+
+
+def test_plain_querysets_return_the_same_rows(world: World, settings: Any) -> None:
+    everybody = [person.pk for person in world.acme.people.values()]
+    reads: list[Callable[[], list[Any]]] = [
+        partial(by_role.read, True, role="member"),
+        partial(among.read, chosen=everybody),
+        partial(threads_of.read, principal=world.acme.principal("alice")),
+    ]
+    with world.acme.scope():
+        compiled = [read() for read in reads]
+        settings.COMPILED_QUERIES = False
+        assert [read() for read in reads] == compiled
+        assert all(compiled)
+    with transaction.atomic(), pytest.raises(TenantScopeError):
+        reads[0]()
+
+
+def test_a_django_version_that_was_not_tested_is_refused(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert check_compiled_queries() == []
+    monkeypatch.setattr("django.VERSION", (7, 3, 0, "final", 0))
+    assert [error.id for error in check_compiled_queries()] == ["tenants.E020"]
+    settings.COMPILED_QUERIES = False
+    assert check_compiled_queries() == []
 
 
 def test_principal_gets_their_own_rows(world: World) -> None:
