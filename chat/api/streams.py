@@ -27,7 +27,7 @@ from chat.runs.engine.subscribe import Reader, follow
 from chat.runs.engine.worker import worker
 from chat.runs.events import Entry
 from chat.runs.state.snapshots import read_thread
-from chat.upstream.patience import ReusableTimeout
+from chat.upstream.timeouts import ReusableTimeout
 from chat.wire import add_contents
 from tenants import clock
 from tenants.authentication import Principal

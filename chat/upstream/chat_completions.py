@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from chat.upstream.answer import AnswerParser, StreamedCall, parse_usage
 from chat.upstream.base import (
     Event,
     FinishReason,
@@ -20,6 +19,7 @@ from chat.upstream.base import (
 from chat.upstream.comparison import get_missing_end
 from chat.upstream.errors import StreamBroken
 from chat.upstream.http import HttpUpstream
+from chat.upstream.response_parser import AnswerParser, StreamedCall, parse_usage
 
 REASONS: dict[str, FinishReason] = {
     "stop": "stop",

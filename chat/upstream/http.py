@@ -8,12 +8,12 @@ from contextlib import suppress
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-from chat.upstream.answer import AnswerParser
 from chat.upstream.base import Capabilities, Event, ModelRequest
 from chat.upstream.classify import detect_lost_conversation
 from chat.upstream.errors import UpstreamError
 from chat.upstream.probe import probe
-from chat.upstream.rescue import TextToolCallParser
+from chat.upstream.response_parser import AnswerParser
+from chat.upstream.text_tool_calls import TextToolCallParser
 from chat.upstream.transport import OPENAI, Endpoint, Timeouts, load_sdk
 
 # How long to read on after the answer is complete, so that the connection can be reused instead of

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from chat.upstream.answer import AnswerParser, StreamedCall, parse_usage
 from chat.upstream.base import (
     Event,
     FinishReason,
@@ -28,6 +27,7 @@ from chat.upstream.errors import (
 )
 from chat.upstream.http import HttpUpstream
 from chat.upstream.numbering import EventSequencer
+from chat.upstream.response_parser import AnswerParser, StreamedCall, parse_usage
 
 
 class ResponsesUpstream(HttpUpstream):

@@ -31,7 +31,7 @@ from chat.upstream.errors import (
     UpstreamUnavailable,
     redact,
 )
-from chat.upstream.patience import ReusableTimeout
+from chat.upstream.timeouts import ReusableTimeout
 from chat.upstream.transport import Endpoint, Timeouts
 
 # A reset connection surfaces as any of these, depending on the moment.

@@ -27,7 +27,7 @@ from chat.runs.delivery.revocation import Connection
 from chat.runs.engine.subscribe import Reader, follow
 from chat.runs.engine.worker import worker
 from chat.runs.events import Cursor, Entry
-from chat.upstream.patience import ReusableTimeout
+from chat.upstream.timeouts import ReusableTimeout
 from chat.web.frames import parse_frame, parse_request_id
 from chat.web.history import render_created_message
 from tenants.authentication import Principal

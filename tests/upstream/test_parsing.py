@@ -18,8 +18,8 @@ from chat.upstream.base import (
 from chat.upstream.chat_completions import ChatParser
 from chat.upstream.classify import parse_retry_after
 from chat.upstream.errors import StreamBroken, redact
-from chat.upstream.rescue import TextToolCallParser
 from chat.upstream.sse import EventSplitter, TextCleaner, decode
+from chat.upstream.text_tool_calls import TextToolCallParser
 from tests.upstream.chats import WEATHER, Heard
 
 STREAM = (

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from chat.upstream.patience import ReusableTimeout
+from chat.upstream.timeouts import ReusableTimeout
 
 
 async def value() -> str:

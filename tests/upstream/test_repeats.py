@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from chat.upstream.answer import AnswerParser
 from chat.upstream.chat_completions import ChatParser
 from chat.upstream.errors import StreamBroken
 from chat.upstream.numbering import MAX_COMPARED, MAX_HELD, EventSequencer
+from chat.upstream.response_parser import AnswerParser
 from chat.upstream.responses import ResponsesParser
 from tests.upstream.chats import ADAPTERS, KEY, Heard, asker
 from tests.upstream.script import Answer
