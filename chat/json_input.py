@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from django.http import HttpRequest
 
 from chat.errors import InvalidJson, WrongMediaType
+from chat.storable_text import is_storable
 
 MAX_DEPTH = 32
 MAX_BRACKETS = 100_000  # an empty list takes 28 times the memory of its two bytes
@@ -17,7 +18,6 @@ MAX_KEYS, MAX_VALUES = 50_000, 200_000  # each takes about a microsecond
 _MAX_INTEGER = 2**63 - 1
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)  # may be unterminated
 _BRACKET = re.compile(r"[\[\]{}]")
-_UNUSABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def parse_json_object(
@@ -117,7 +117,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 def _refuse_unusable_text(value: object) -> None:
     if isinstance(value, str):
-        if _UNUSABLE.search(value):
+        if not is_storable(value):
             raise InvalidJson("A string contains a NUL character or a lone surrogate.")
     elif isinstance(value, dict):
         for key, item in value.items():

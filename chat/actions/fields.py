@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from typing import Any, TypeVar
 
 from django.db.models import QuerySet
@@ -11,12 +10,11 @@ from django.utils.translation import gettext as _
 
 from chat import ids
 from chat.errors import InvalidInput, InvalidType, NotFound, UnknownParameter
+from chat.storable_text import is_storable
 
 Row = TypeVar("Row")
 
 MAX_PAIRS, MAX_KEY, MAX_VALUE = 16, 64, 512  # of metadata
-# Characters that PostgreSQL or JSON cannot store: NUL and lone surrogates.
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def clean_text(value: Any, *, param: str, limit: int, required: bool = False) -> str:
@@ -28,7 +26,7 @@ def clean_text(value: Any, *, param: str, limit: int, required: bool = False) ->
     """
     if not isinstance(value, str):
         raise InvalidType(_("Must be a string."), param=param)
-    if _UNSTORABLE.search(value):
+    if not is_storable(value):
         raise InvalidInput(_("This contains characters that are not allowed."), param=param)
     if len(value) > limit:
         raise InvalidInput(

@@ -13,12 +13,12 @@ from django.http import HttpRequest
 from chat.actions.fields import get_row
 from chat.api.fields import Choice, Input, StrictInteger, Text
 from chat.errors import InvalidInput
+from chat.storable_text import is_storable
 from tenants.compiled_queries import CompiledQuery
 
 MAX_LIMIT = 100
 CURSORS = ("after", "before")
 _DIGITS = re.compile(r"-?[0-9]{1,9}\Z")
-_NUL_OR_SURROGATE = re.compile("[\x00\ud800-\udfff\ufffd]")
 
 
 class QueryNumber(StrictInteger):
@@ -47,7 +47,9 @@ def parse_query(request: HttpRequest) -> dict[str, str]:
     for name, values in request.GET.lists():
         if len(values) > 1:
             raise InvalidInput(f"Parameter given more than once: '{name[:200]}'.", param=name)
-        if _NUL_OR_SURROGATE.search(name + values[0]):
+        text = name + values[0]
+        # Django decodes bytes that are not UTF-8 to U+FFFD.
+        if not is_storable(text) or "\N{REPLACEMENT CHARACTER}" in text:
             raise InvalidInput("A query parameter is not valid UTF-8.")
     return {name: str(value) for name, value in request.GET.items()}
 

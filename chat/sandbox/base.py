@@ -215,8 +215,3 @@ def check_size(size: int, limits: SandboxLimits) -> None:
     """Raise BadFile if `size` exceeds the maximum size of a file."""
     if size > limits.file:
         raise BadFile(f"A file in a session can have at most {limits.file} bytes.")
-
-
-def clean(text: str, *, most: int) -> str:
-    """Return storable text: no NUL, no lone surrogates, at most `most` characters."""
-    return text[:most].replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()

@@ -12,11 +12,11 @@ from chat.sandbox.base import (
     SandboxLimits,
     SkippedFile,
     check_name,
-    clean,
 )
 from chat.sandbox.chart import read_chart
 from chat.sandbox.drawing import draw
 from chat.sandbox.inside import frames
+from chat.storable_text import make_storable
 
 MAX_ERROR_LENGTH = 20_000
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -76,7 +76,7 @@ class FrameCollector:
         return CodeResult(
             ended=self._ended,
             seconds=seconds,
-            logs=clean(logs, most=self._bounds.logs),
+            logs=make_storable(logs, most=self._bounds.logs),
             value=self._value,
             error=self._error,
             files=tuple(SandboxFile(name=name, data=data) for name, data in self._files.items()),
@@ -133,4 +133,4 @@ class FrameCollector:
 
 def _get_text(value: object, *, most: int) -> str | None:
     """Return a string cleaned for storage, or None for a value of another type."""
-    return clean(value, most=most) if isinstance(value, str) else None
+    return make_storable(value, most=most) if isinstance(value, str) else None

@@ -20,10 +20,10 @@ from chat.sandbox.base import (
     SessionEnded,
     check_name,
     check_size,
-    clean,
 )
 from chat.sandbox.frame_collector import FrameCollector
 from chat.sandbox.inside import frames
+from chat.storable_text import make_storable
 
 FILE_SECONDS = 20
 # Number of bytes moved in one step of the event loop.
@@ -184,7 +184,9 @@ class ProcessSession:
         """Return the standard error output of an ended process, for operators."""
         if self._process.stderr is None:
             return ""
-        return clean((await self._process.stderr.read(2000)).decode(errors="replace"), most=2000)
+        return make_storable(
+            (await self._process.stderr.read(2000)).decode(errors="replace"), most=2000
+        )
 
     @contextlib.asynccontextmanager
     async def _ending_on_failure(self, seconds: float) -> AsyncIterator[None]:
@@ -290,9 +292,9 @@ async def _read_pieces(pipe: asyncio.StreamReader, size: int) -> bytes:
 
 def _get_text(head: frames.Head, key: str) -> str:
     value = head.get(key)
-    return clean(value, most=2000) if isinstance(value, str) else ""
+    return make_storable(value, most=2000) if isinstance(value, str) else ""
 
 
 def _get_names(value: object) -> tuple[str, ...]:
     found = value if isinstance(value, list) else []
-    return tuple(clean(name, most=100) for name in found[:100] if isinstance(name, str))
+    return tuple(make_storable(name, most=100) for name in found[:100] if isinstance(name, str))

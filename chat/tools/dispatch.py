@@ -20,6 +20,7 @@ from django.utils import timezone
 from chat.conf import conf
 from chat.models import TenantPolicy, ToolCall
 from chat.models.runs import CallStatus
+from chat.storable_text import make_storable
 from chat.tools import ledger, registry
 from chat.tools.arguments import ReservedArgument, parse_arguments
 from chat.tools.base import (
@@ -33,7 +34,7 @@ from chat.tools.base import (
 )
 from chat.tools.binding import bind, serialize_value
 from chat.tools.ledger import CallContext, CallLapsed, CallOutcome, answer, decline
-from chat.tools.outputs import SENTENCES, build_output_text, make_storable
+from chat.tools.outputs import SENTENCES, build_output_text
 from tenants import clock
 from tenants.bulk_insert import Insert, insert_many_tables
 from tenants.db import DatabasePool, run_in_pool, run_with_retry

@@ -101,8 +101,3 @@ def _cut(text: str) -> str:
         return text
     mark = _CUT_MARK.format(size=len(data))
     return data[: most - len(mark.encode())].decode("utf-8", "ignore") + mark
-
-
-def make_storable(text: str, *, most: int) -> str:
-    """Return model output in a form that PostgreSQL can store, cut to `most` characters."""
-    return text[:most].encode("utf-8", "replace").decode().replace("\x00", "\ufffd")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import orjson
 
+from chat.storable_text import make_storable
 from chat.upstream.errors import StreamBroken
-from chat.upstream.sse import make_storable
 
 
 def get_missing_end(streamed: str, final: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from chat.storable_text import make_storable
 from chat.upstream.errors import StreamBroken
 
 MAX_BYTES_PER_EVENT = 16 * 1024 * 1024
@@ -122,12 +123,3 @@ class TextCleaner:
             self._half = text[-1]
             text = text[:-1]
         return make_storable(text)
-
-
-def make_storable(text: str) -> str:
-    """Replace what PostgreSQL cannot store (NUL, lone surrogates) with U+FFFD."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text.replace("\x00", "\ufffd")

@@ -86,7 +86,7 @@ def test_an_assistant_is_made_and_its_connection_tested(world: World, visit: Vis
     page.get_by_label("Model server").select_option("demo")
     page.get_by_label("Model*").fill("demo-scripted")
     page.get_by_label("Look up order").check()
-    page.get_by_role("button", name="Save and stay").click()
+    page.get_by_role("button", name="Save and continue editing").click()
     page.get_by_role("button", name="Test the connection").click()
     expect(page.get_by_text("demo answers with demo-scripted.")).to_be_visible()
     with world.acme.scope():

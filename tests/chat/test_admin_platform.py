@@ -94,4 +94,4 @@ def test_an_unknown_address_is_said_to_the_operator(operator: Client) -> None:
     response = operator.post(
         "/admin/companies/reset-link/", {"reset-email": "nobody@nowhere.example"}
     )
-    assert "no account" in response.content.decode()
+    assert "No account" in response.content.decode()

@@ -56,7 +56,7 @@ async def requests_left(client: aiohttp.ClientSession, url: str) -> int:
 
 async def test_readers_are_told_to_look_again_once_redis_is_back(world: World, pair: Pair) -> None:
     for server in (pair.a, pair.b):
-        await asyncio.to_thread(wait_until_it_says, server, "heard")
+        await asyncio.to_thread(wait_until_it_says, server, "recovered")
     pair.upstream.expect(say="Hello")
     pair.upstream.expect(say=TEXT)
     async with (
@@ -69,11 +69,11 @@ async def test_readers_are_told_to_look_again_once_redis_is_back(world: World, p
         await reader.ask("subscribe", thread=thread, cursor=None)
         with pair.redis.away():
             for server in (pair.a, pair.b):
-                await asyncio.to_thread(wait_until_it_says, server, "away")
+                await asyncio.to_thread(wait_until_it_says, server, "lost")
         told = await reader.until_event("atrium.thread.changed")
         assert told["data"] == {"id": thread}
         # Until its process hears Redis as well, a reader is told to look again, and no more.
-        await asyncio.to_thread(wait_until_it_says, pair.a, "heard")
+        await asyncio.to_thread(wait_until_it_says, pair.a, "recovered")
         again = await writer.say("Go on", assistant=pair.assistant, thread=thread)
         for socket in (writer, reader):
             await socket.until_ended(again["run"]["id"])
@@ -87,7 +87,7 @@ async def test_readers_are_told_to_look_again_after_a_loss_of_a_moment(
     world: World, pair: Pair
 ) -> None:
     for server in (pair.a, pair.b):
-        await asyncio.to_thread(wait_until_it_says, server, "heard")
+        await asyncio.to_thread(wait_until_it_says, server, "recovered")
     pair.upstream.expect(say="Hello")
     async with (
         chat_socket(pair.a, world.acme, "alice") as writer,
@@ -104,9 +104,9 @@ async def test_readers_are_told_to_look_again_after_a_loss_of_a_moment(
             told = await reader.until_more(seen)
             assert (told["event"], told["data"]) == ("atrium.thread.changed", {"id": thread})
             said = said_of_redis(pair.b)[known:]
-            if said == ["heard"]:
+            if said == ["recovered"]:
                 break
-    assert said == ["heard"]
+    assert said == ["recovered"]
 
 
 def wait_until_it_says(server: Server, word: str) -> None:
@@ -115,4 +115,4 @@ def wait_until_it_says(server: Server, word: str) -> None:
 
 
 def said_of_redis(server: Server) -> list[str]:
-    return re.findall(r"channel_layer_(away|heard)", server.logged())
+    return re.findall(r"channel_layer_(lost|recovered)", server.logged())
