@@ -285,7 +285,7 @@ def test_what_belongs_to_the_account_stays_closed(limited: Client, path: str, me
     limited.post("/accounts/reauthenticate/", {"password": PASSWORD})
     answer = getattr(limited, method)(f"/accounts/{path}")
     assert answer.status_code == 403
-    assert "second factor" in answer.content.decode()
+    assert "two-factor authentication" in answer.content.decode()
     assert Authenticator.objects.filter(user__email=PAT).count() == 2
 
 
