@@ -55,33 +55,40 @@ def list_functions(
                 yield child, bases
 
 
-@pytest.mark.parametrize("path", PRODUCT, ids=label)
-def test_no_function_is_named_by_a_participle(path: Path) -> None:
-    for function, bases in list_functions(TREES[path]):
-        decorators = " ".join(ast.unparse(decorator) for decorator in function.decorator_list)
-        if "property" in decorators or any(base in bases for base in NAMED_ELSEWHERE):
-            continue
-        word = function.name.strip("_").split("_")[0]
-        assert not is_participle(word), f"{label(path)}:{function.lineno}: {function.name}"
+def test_no_function_is_named_by_a_participle() -> None:
+    found = []
+    for path in PRODUCT:
+        for function, bases in list_functions(TREES[path]):
+            decorators = " ".join(ast.unparse(decorator) for decorator in function.decorator_list)
+            if "property" in decorators or any(base in bases for base in NAMED_ELSEWHERE):
+                continue
+            if is_participle(function.name.strip("_").split("_")[0]):
+                found.append(f"{label(path)}:{function.lineno}: {function.name}")
+    assert found == []
 
 
-@pytest.mark.parametrize("path", PRODUCT, ids=label)
-def test_classes_are_nouns(path: Path) -> None:
-    for node in ast.walk(TREES[path]):
-        if isinstance(node, ast.ClassDef):
-            words = re.findall(r"[A-Z][a-z0-9]*", node.name)
-            assert len(words) > 1 or not is_participle(words[0].lower()), (
-                f"{label(path)}: {node.name}"
-            )
+def test_classes_are_nouns() -> None:
+    found = []
+    for path in PRODUCT:
+        for node in ast.walk(TREES[path]):
+            if isinstance(node, ast.ClassDef):
+                words = re.findall(r"[A-Z][a-z0-9]*", node.name)
+                if len(words) == 1 and is_participle(words[0].lower()):
+                    found.append(f"{label(path)}:{node.lineno}: {node.name}")
+    assert found == []
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=label)
-def test_loop_variables_and_bounds_say_what_they_are(path: Path) -> None:
-    for node in ast.walk(TREES[path]):
-        if isinstance(node, ast.For | ast.comprehension) and isinstance(node.target, ast.Name):
-            assert node.target.id != "one", f"{label(path)}: name the element, not `one`"
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            assert not re.match(r"_?(MOST|LEAST|LONGEST)_", node.id), f"{label(path)}: {node.id}"
+def test_loop_variables_and_bounds_say_what_they_are() -> None:
+    found = []
+    for path in SOURCES:
+        for node in ast.walk(TREES[path]):
+            is_loop = isinstance(node, ast.For | ast.comprehension)
+            if is_loop and isinstance(node.target, ast.Name) and node.target.id == "one":
+                found.append(f"{label(path)}:{node.target.lineno}: name the element")
+            is_set = isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+            if is_set and re.match(r"_?(MOST|LEAST|LONGEST)_", node.id):
+                found.append(f"{label(path)}:{node.lineno}: {node.id}")
+    assert found == []
 
 
 def test_no_two_classes_have_one_name() -> None:
@@ -93,11 +100,15 @@ def test_no_two_classes_have_one_name() -> None:
     assert {name: found for name, found in places.items() if len(found) > 1} == {}
 
 
-@pytest.mark.parametrize("path", PRODUCT, ids=label)
-def test_no_module_is_too_small(path: Path) -> None:
-    if path.stem not in SMALL_MODULES and "commands" not in path.parts:
-        lines = len(path.read_text().splitlines())
-        assert lines >= MIN_MODULE_LINES, f"{label(path)} has {lines} lines: join it to its user"
+def test_no_module_is_too_small() -> None:
+    lines = {label(path): len(path.read_text().splitlines()) for path in PRODUCT}
+    small = {
+        label(path)
+        for path in PRODUCT
+        if path.stem not in SMALL_MODULES and "commands" not in path.parts
+        if lines[label(path)] < MIN_MODULE_LINES
+    }
+    assert small == set(), "Join each to its user."
 
 
 def list_prose(path: Path) -> Iterator[str]:

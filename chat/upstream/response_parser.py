@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from chat.storable_text import TextCleaner
 from chat.upstream.base import (
     CONTENT_EVENTS,
     AnswerEnd,
@@ -19,7 +20,7 @@ from chat.upstream.base import (
 )
 from chat.upstream.classify import build_stream_error
 from chat.upstream.errors import StreamBroken, UpstreamError
-from chat.upstream.sse import DONE, EventSplitter, TextCleaner, decode
+from chat.upstream.sse import DONE, EventSplitter, decode
 
 
 class StreamedCall:

@@ -7,7 +7,6 @@ from typing import Any
 
 import orjson
 
-from chat.storable_text import make_storable
 from chat.upstream.errors import StreamBroken
 
 MAX_BYTES_PER_EVENT = 16 * 1024 * 1024
@@ -104,22 +103,3 @@ def decode(data: bytes) -> Any:
         return json.loads(data)
     except (ValueError, RecursionError) as error:
         raise StreamBroken("The stream contains an event that is not JSON.") from error
-
-
-class TextCleaner:
-    """Makes deltas storable: joins surrogate halves, replaces NUL and lone halves."""
-
-    def __init__(self) -> None:
-        self._half = ""
-
-    def clean(self, text: str) -> str:
-        """Return the text with unstorable characters replaced, holding back a trailing half."""
-        if self._half:
-            text = self._half + text
-            self._half = ""
-        elif text.isascii() and "\x00" not in text:
-            return text
-        if text and "\ud800" <= text[-1] <= "\udbff":
-            self._half = text[-1]
-            text = text[:-1]
-        return make_storable(text)

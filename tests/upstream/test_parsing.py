@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chat.storable_text import TextCleaner
 from chat.upstream import build
 from chat.upstream.base import (
     AnswerEnd,
@@ -18,7 +19,7 @@ from chat.upstream.base import (
 from chat.upstream.chat_completions import ChatParser
 from chat.upstream.classify import parse_retry_after
 from chat.upstream.errors import StreamBroken, redact
-from chat.upstream.sse import EventSplitter, TextCleaner, decode
+from chat.upstream.sse import EventSplitter, decode
 from chat.upstream.text_tool_calls import TextToolCallParser
 from tests.upstream.chats import WEATHER, Heard
 
