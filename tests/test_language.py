@@ -83,11 +83,11 @@ def test_loop_variables_and_bounds_say_what_they_are() -> None:
     for path in SOURCES:
         for node in ast.walk(TREES[path]):
             is_loop = isinstance(node, ast.For | ast.comprehension)
-            if is_loop and isinstance(node.target, ast.Name) and node.target.id == "one":
-                found.append(f"{label(path)}:{node.target.lineno}: name the element")
-            is_set = isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
-            if is_set and re.match(r"_?(MOST|LEAST|LONGEST)_", node.id):
-                found.append(f"{label(path)}:{node.lineno}: {node.id}")
+            name = node.target if isinstance(node, ast.For | ast.comprehension) else node
+            if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Store):
+                is_bound = re.match(r"_?(MOST|LEAST|LONGEST)_", name.id)
+                if is_bound or (is_loop and name.id == "one"):
+                    found.append(f"{label(path)}:{name.lineno}: {name.id}")
     assert found == []
 
 
