@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -129,3 +130,13 @@ def test_events_of_our_own_are_documented() -> None:
     sent = set(re.findall(r'"(atrium\.[a-z.]+)"', "".join(path.read_text() for path in sources)))
     rows = table_rows(WEBSOCKET, "Server events")
     assert {row[0].strip("`") for row in rows} == sent
+
+
+@pytest.mark.parametrize("page", PAGES, ids=label)
+def test_imports_of_examples_exist(page: Path) -> None:
+    imports = re.findall(
+        r"^from ((?:chat|tenants|config)[\w.]*) import ([\w, ]+)$", page.read_text(), re.MULTILINE
+    )
+    for module, names in imports:
+        missing = [name for name in names.split(", ") if not hasattr(import_module(module), name)]
+        assert missing == [], module
