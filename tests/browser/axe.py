@@ -7,12 +7,19 @@ from pathlib import Path
 from playwright.sync_api import Page
 
 AXE = Path(__file__).with_name("axe.min.js").read_text()
+# A colour in mid-transition has no contrast of its own. Spinners never end.
+SETTLE = """Promise.allSettled(
+  document.getAnimations()
+    .filter((animation) => animation.effect.getComputedTiming().endTime < Infinity)
+    .map((animation) => animation.finished)
+)"""
 
 
 def findings(page: Page) -> list[str]:
     """Return axe's findings, each as rule and element."""
     # The page's policy allows no injected script; a debugger's evaluation is not one.
     page.evaluate(AXE)
+    page.evaluate(f"{SETTLE}.then(() => null)")
     result = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
     return [
         f"{found['id']}: {node['html'][:200]} {node['failureSummary']}"

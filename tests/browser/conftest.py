@@ -30,7 +30,7 @@ ARGUMENTS = [
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test that is marked `motion` without and with motion."""
+    """Run a test that is marked `motion` with and without motion."""
     if metafunc.definition.get_closest_marker("motion") and "motion" in metafunc.fixturenames:
         metafunc.parametrize("motion", ["reduce", "no-preference"], ids=["still", "moving"])
 
@@ -142,8 +142,8 @@ def watch(site: Server) -> Watch:
 
 @pytest.fixture
 def motion() -> str:
-    """What people told their system of motion: most tests run without it, for they are quicker."""
-    return "reduce"
+    """The user's preference: with motion; tests marked `motion` run without it as well."""
+    return "no-preference"
 
 
 @pytest.fixture
