@@ -26,7 +26,7 @@ def read_form(
     """Return the fields of a form, nested ones as objects, and its file.
 
     Raises:
-        NoForm: the body is not multipart/form-data.
+        NotMultipart: the body is not multipart/form-data.
         InvalidInput: the form is malformed, or a field is given more than once.
         UnknownParameter: a field is not in `fields`.
         MissingParameter: the file is missing.

@@ -1,20 +1,8 @@
-"""Content Security Policy: pages load only our own files."""
+"""Settings of HTTP responses: the Content Security Policy and the OpenAPI document's metadata."""
 
 from __future__ import annotations
 
 from typing import Any
-
-SPECTACULAR: dict[str, Any] = {
-    "TITLE": "Atrium",
-    "DESCRIPTION": "The Assistants API, version 2, for the assistants of one company.",
-    "VERSION": "2",
-    "OAS_VERSION": "3.1.0",
-    "SERVERS": [{"url": "/v1"}],
-    "SCHEMA_PATH_PREFIX": "/v1",
-    "SCHEMA_PATH_PREFIX_TRIM": True,
-    "POSTPROCESSING_HOOKS": [],
-}
-
 
 DIRECTIVES = {
     "default-src": ["'none'"],
@@ -27,4 +15,16 @@ DIRECTIVES = {
     "base-uri": ["'none'"],
     "form-action": ["'self'"],
     "frame-ancestors": ["'none'"],
+}
+
+
+SPECTACULAR: dict[str, Any] = {
+    "TITLE": "Atrium",
+    "DESCRIPTION": "The Assistants API, version 2, for the assistants of one company.",
+    "VERSION": "2",
+    "OAS_VERSION": "3.1.0",
+    "SERVERS": [{"url": "/v1"}],
+    "SCHEMA_PATH_PREFIX": "/v1",
+    "SCHEMA_PATH_PREFIX_TRIM": True,
+    "POSTPROCESSING_HOOKS": [],
 }

@@ -122,7 +122,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-                "tenants.middleware.principal",
+                "tenants.middleware.provide_principal",
                 "chat.web.context.get_theme",
             ],
         },

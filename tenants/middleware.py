@@ -1,4 +1,4 @@
-"""HTTP authentication middleware."""
+"""HTTP authentication middleware, and the principal for templates."""
 
 from __future__ import annotations
 
@@ -16,12 +16,6 @@ from tenants.actions.external import USER_HEADER
 from tenants.authentication import Principal, authenticate_key, get_session_principal
 from tenants.errors import RETRY_AFTER_SECONDS, AtriumError, InvalidApiKey, build_error_body
 from tenants.scope import tenant_scope
-
-
-def principal(request: HttpRequest) -> dict[str, Any]:
-    """Return `principal` for templates, None if signed out."""
-    return {"principal": getattr(request, "principal", None)}
-
 
 MEMBERSHIP_HEADER = "X-Atrium-Membership"
 
@@ -109,3 +103,8 @@ def build_json_error(
 def get_retry_headers(status: int) -> dict[str, str]:
     """Return the Retry-After header for a 503, and no headers for other statuses."""
     return {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == 503 else {}
+
+
+def provide_principal(request: HttpRequest) -> dict[str, Any]:
+    """Return `principal` for templates, None if signed out."""
+    return {"principal": getattr(request, "principal", None)}

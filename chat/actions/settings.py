@@ -37,7 +37,7 @@ def update_limits(
     Raises:
         NotAllowed: the principal is not an owner.
         InvalidInput: a field is invalid; `param` names it.
-        EditConflict: the stored version is not `version`.
+        EditConflict: `version` is given and is not the stored version.
     """
     principal.require(Role.OWNER)
     if max_tokens_per_run is not None and not 1 <= max_tokens_per_run < 2**63:
@@ -82,7 +82,7 @@ def set_price(
     Raises:
         NotAllowed: the principal is not an owner.
         InvalidInput: a field is invalid; `param` names it.
-        EditConflict: the stored version is not `version`.
+        EditConflict: `version` is given and is not the stored version.
     """
     principal.require(Role.OWNER)
     kind = clean_choice(kind, param="kind", choices=tuple(UsageKind.values))
@@ -94,7 +94,9 @@ def set_price(
         )
     _check_amount(price, param="price", below=Decimal(10) ** 14)
     if not _CURRENCY.match(currency):
-        raise InvalidInput(_("Enter a three-letter currency code, such as USD."), param="currency")
+        raise InvalidInput(
+            _("Enter a currency code of three capital letters, such as USD."), param="currency"
+        )
     with tenant_scope(principal.tenant_id), transaction.atomic():
         Tenant.objects.select_for_update(no_key=True).get()
         EditConflict.check(Price.objects.filter(model=model, kind=kind).first(), version)

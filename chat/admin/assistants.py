@@ -269,7 +269,7 @@ class AssistantAdmin(TenantScopedAdmin):
 
     @display(description=gettext_lazy("enabled"), boolean=True, ordering="enabled")
     def render_enabled(self, row: Assistant) -> bool:
-        """Return True if members can choose the assistant."""
+        """Return True if the assistant is enabled."""
         return row.enabled
 
     @display(description=gettext_lazy("default"), label=True)

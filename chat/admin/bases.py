@@ -1,4 +1,4 @@
-"""Admin base for settings that are a single row per company: a form without a list."""
+"""Admin bases: rows that are only created, and settings that are one row per company."""
 
 from __future__ import annotations
 

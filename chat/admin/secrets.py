@@ -1,4 +1,4 @@
-"""Page that shows a secret once; the secret is not stored."""
+"""Links and keys that are shown once or mailed; they are not stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read-only admin of chats and messages, as far as the company's privacy setting allows it."""
+"""Read-only admin of chats: the admin's own, and all if the company's privacy setting allows."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def get_visible_assistant(principal: Principal, assistant_id: str) -> Assistant:
     """Return an assistant that the principal may use.
 
     Raises:
-        InvalidInput: the ID does not begin with "asst".
+        InvalidInput: the ID has the wrong prefix.
         NotFound: no such assistant is visible to the principal.
     """
     rows = Assistant.objects.visible_to(principal)

@@ -1,4 +1,4 @@
-"""Base view of the API: authentication, parsing, rendering, error handling."""
+"""Base view of the API: authentication, rate limits, parsing, rendering, error handling."""
 
 from __future__ import annotations
 
@@ -35,24 +35,6 @@ from tenants.authentication import Principal
 from tenants.db import release_connection
 from tenants.errors import AtriumError, MissingScope
 from tenants.outages import classify_outage
-
-
-def count_request(principal: Principal, *, times: int = 1) -> Rate:
-    """Count a request of a key; return the tighter of the key's and the company's rate.
-
-    A request that does the work of several counts `times`.
-    """
-    assert principal.key is not None
-    now = clock.get_timestamp()
-    rates = [
-        count(f"v1:{principal.tenant_id}:{counted}", now=now, limit=limit, whose=whose, times=times)
-        for whose, counted, limit in (
-            ("key", principal.key.pk, conf.api_requests_per_minute),
-            ("company", principal.tenant_id, conf.api_requests_per_minute_per_tenant),
-        )
-    ]
-    return min(rates, key=lambda rate: rate.remaining)
-
 
 POLL_HEADER = "openai-poll-after-ms"
 _VERSION = re.compile(r'"([0-9]{1,9})"')
@@ -220,7 +202,7 @@ class ApiView(APIView):
         by: tuple[str, ...] = ("created_at", "id"),
         key: str = "pk",
     ) -> Response:
-        """Return one page of `rows` (see `pages.read_page`); call it in a transaction."""
+        """Return one page of `rows` (see `pagination.read_page`); call it in a transaction."""
         page, has_more = pagination.read_page(rows, query=query, prefix=prefix, by=by, key=key)
         return self.answer(wire.list_object([render(row) for row in page], has_more=has_more))
 
@@ -282,3 +264,20 @@ def parse_assistants_version(header: str) -> int:
         if version is not None:
             return version
     raise MissingBeta()
+
+
+def count_request(principal: Principal, *, times: int = 1) -> Rate:
+    """Count a request of a key; return the tighter of the key's and the company's rate.
+
+    A request that does the work of several counts `times`.
+    """
+    assert principal.key is not None
+    now = clock.get_timestamp()
+    rates = [
+        count(f"v1:{principal.tenant_id}:{counted}", now=now, limit=limit, whose=whose, times=times)
+        for whose, counted, limit in (
+            ("key", principal.key.pk, conf.api_requests_per_minute),
+            ("company", principal.tenant_id, conf.api_requests_per_minute_per_tenant),
+        )
+    ]
+    return min(rates, key=lambda rate: rate.remaining)

@@ -167,9 +167,9 @@ class Sequencer:
 
     def catch_up(self, entries: Iterable[Entry]) -> list[bytes]:
         """Return the events of stored entries that this stream did not receive."""
-        brought, self.replayed = self.replayed, {}
+        replayed, self.replayed = self.replayed, {}
         out = self.events(entries)
-        self.replayed = brought
+        self.replayed = replayed
         return out
 
     def _process(self, entry: Entry) -> None:
@@ -238,7 +238,7 @@ class Sequencer:
             )
 
     def _enter_step(self, index: int, key: str, state: int) -> bool:
-        """Record the step of an entry; return False for a step that the client's repeats."""
+        """Record the step of an entry; return False if the client's step replaces it."""
         if index < self.at.step:
             return True
         if index > self.at.step:

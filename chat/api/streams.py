@@ -66,7 +66,7 @@ class StreamStart:
 
 
 class EventStream(StreamingHttpResponse):
-    """Streaming response of a run's events; `beginning` allows it to be replayed."""
+    """Streaming response of a run's events; `start` allows it to be replayed."""
 
     def __init__(self, principal: Principal, beginning: StreamStart) -> None:
         self.start = beginning
@@ -195,7 +195,7 @@ async def _wait_for_entries(reader: Reader, patience: ReusableTimeout) -> list[E
 
 
 class StreamAccess:
-    """Right of one stream to continue. `over` is set when the right is revoked.
+    """Right of one stream to continue. `revoked` is set when the right is revoked.
 
     A single timer serves all waits of the stream: for entries and for its client.
     """

@@ -41,7 +41,7 @@ def create_demo_documents(principal: Principal, slug: str) -> None:
 
 
 def equip_desks(principal: Principal, names: Collection[str]) -> None:
-    """Let the named order desks run code and search the collection, if it exists."""
+    """Let the named order desks search the collection and run code, if the collection exists."""
     store = _find_collection(principal)
     with tenant_scope(principal.tenant_id), transaction.atomic():
         desks = Assistant.objects.visible_to(principal).filter(name__in={*DESKS} & {*names})

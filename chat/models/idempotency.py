@@ -37,8 +37,9 @@ class IdempotencyQuerySet(TenantQuerySet["IdempotencyRecord"]):
 class IdempotencyRecord(TenantModel):
     """A completed request and its response, kept until `expires_at`.
 
-    `slot` is a digest of principal, endpoint and idempotency key; `body_hash` is a digest
-    of the request body. For a stream, the response is the position where it begins.
+    `slot` is a digest of the principal and either the path and idempotency key or, for
+    automatic retries of a client, the request itself; `body_hash` is a digest of path, query
+    and body. For a stream, the response is the position where it begins.
     `subject` is the ID of the thread that the response is about, else of the created
     object: the record is deleted when that is erased.
     """

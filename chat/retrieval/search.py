@@ -17,24 +17,6 @@ from tenants.db import DatabasePool, call_privileged, run_in_pool
 
 K = 60  # from the paper: Cormack, Clarke, Büttcher, SIGIR 2009
 T = TypeVar("T", bound=Hashable)
-
-
-def fuse_rankings(rankings: Sequence[Sequence[T]]) -> list[tuple[T, float]]:
-    """Return all ranked items, best first, with scores from 0 to 1.
-
-    A score of 1 means first place in every non-empty ranking. Scores depend only on the given
-    rankings.
-    """
-    found = [ranking for ranking in rankings if ranking]
-    scores: dict[T, float] = {}
-    for ranking in found:
-        for place, thing in enumerate(ranking):
-            scores[thing] = scores.get(thing, 0.0) + 1 / (K + 1 + place)
-    best = len(found) / (K + 1)
-    ordered = sorted(scores.items(), key=lambda item: -item[1])
-    return [(thing, score / best) for thing, score in ordered]
-
-
 # Number of results taken from each ranking before merging.
 DEPTH = 100
 
@@ -162,3 +144,19 @@ def _select_completed(
             searched = searched.filter(pk__in=files)
         files = list(searched.values_list("pk", flat=True))
     return files, int(counted["total"] or 0)
+
+
+def fuse_rankings(rankings: Sequence[Sequence[T]]) -> list[tuple[T, float]]:
+    """Return all ranked items, best first, with scores from 0 to 1.
+
+    A score of 1 means first place in every non-empty ranking. Scores depend only on the given
+    rankings.
+    """
+    found = [ranking for ranking in rankings if ranking]
+    scores: dict[T, float] = {}
+    for ranking in found:
+        for place, thing in enumerate(ranking):
+            scores[thing] = scores.get(thing, 0.0) + 1 / (K + 1 + place)
+    best = len(found) / (K + 1)
+    ordered = sorted(scores.items(), key=lambda item: -item[1])
+    return [(thing, score / best) for thing, score in ordered]

@@ -34,28 +34,6 @@ from tenants.authentication import Principal
 from tenants.db import DatabasePool, run_in_pool, run_with_retry
 
 CODE_SESSION = UsageKind.CODE_SESSION.value
-
-
-def record_code_session(ctx: ToolContext) -> None:
-    """Record the usage of a new code session at the tenant's price.
-
-    Call within the tenant's scope and a transaction.
-    """
-    price = Price.objects.filter(kind=CODE_SESSION).order_by("pk").first()
-    Usage.objects.create(
-        member_id=ctx.thread.member_id,
-        run=ctx.run,
-        call=ctx.call_id,
-        model=CODE_SESSION,
-        kind=CODE_SESSION,
-        quantity=1,
-        unit="session",
-        price=price.price if price else None,
-        currency=price.currency if price else "",
-        price_source="tenant" if price else "",
-    )
-
-
 LOG_CHARACTERS, ERROR_CHARACTERS = 20_000, 6_000
 PICTURES = "The person sees the images with your next message: do not link to them."
 FILES = f"To give a file to the person, write a Markdown link to sandbox:{FOLDER}/ and its name."
@@ -303,3 +281,23 @@ def _cut(text: str, most: int) -> str:
         return text
     half = most // 2
     return f"{text[:half]}{CUT.format(size=len(text))}{text[-half:]}"
+
+
+def record_code_session(ctx: ToolContext) -> None:
+    """Record the usage of a new code session at the tenant's price.
+
+    Call within the tenant's scope and a transaction.
+    """
+    price = Price.objects.filter(kind=CODE_SESSION).order_by("pk").first()
+    Usage.objects.create(
+        member_id=ctx.thread.member_id,
+        run=ctx.run,
+        call=ctx.call_id,
+        model=CODE_SESSION,
+        kind=CODE_SESSION,
+        quantity=1,
+        unit="session",
+        price=price.price if price else None,
+        currency=price.currency if price else "",
+        price_source="tenant" if price else "",
+    )

@@ -1,4 +1,4 @@
-"""Lists for the chat page: chats by last activity, and a chat's history with its steps."""
+"""Bodies for the chat page: the chats, a chat's history with its steps, a created message."""
 
 from __future__ import annotations
 
@@ -18,17 +18,6 @@ from chat.runs.state.recovery import is_overdue
 from chat.tools import registry
 from tenants.authentication import Principal
 from tenants.compiled_queries import AnyOf, CompiledQuery
-
-
-def render_created_message(sent: CreatedMessage) -> dict[str, Any]:
-    """Return the response to a created message."""
-    return {
-        "thread": wire.thread_object(sent.thread),
-        "message": wire.message_object(sent.message),
-        "run": wire.run_object(sent.run) if sent.run else None,
-        "queued": sent.message.position is None,
-    }
-
 
 THREADS_PER_PAGE = 30
 MESSAGES_PER_PAGE = 40
@@ -240,3 +229,13 @@ def titles_of(principal: Principal, thread_ids: Iterable[str]) -> dict[str, str]
     """Return the titles of the principal's own chats among `thread_ids` that still exist."""
     own = Thread.objects.visible_to(principal).filter(pk__in=list(thread_ids))
     return {thread.pk: str(thread) for thread in own}
+
+
+def render_created_message(sent: CreatedMessage) -> dict[str, Any]:
+    """Return the response to a created message."""
+    return {
+        "thread": wire.thread_object(sent.thread),
+        "message": wire.message_object(sent.message),
+        "run": wire.run_object(sent.run) if sent.run else None,
+        "queued": sent.message.position is None,
+    }

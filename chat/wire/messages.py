@@ -1,4 +1,4 @@
-"""Messages, their content parts, and the deltas of a text."""
+"""Threads, messages, their content parts, and the deltas of a text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""STORAGES entry for uploaded files."""
+"""Storage of uploaded files, and serving of static files."""
 
 from __future__ import annotations
 

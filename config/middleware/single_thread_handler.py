@@ -100,7 +100,7 @@ class SingleThreadHandler(ASGIHandler):
         """Spool the body.
 
         Raises:
-            BodyNotKept: the disk is full.
+            BodySpoolError: the disk is full.
         """
         try:
             return await super().read_body(receive)

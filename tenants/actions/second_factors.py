@@ -20,22 +20,6 @@ from tenants.mfa import EncryptedMfaAdapter
 from tenants.models import MemberKind, Membership, Role, User
 from tenants.scope import tenant_scope
 
-
-def send_notice(address: str, subject: str, text: str) -> bool:
-    """Send a notification after the commit; return whether mail is configured.
-
-    A failure of the mail server is logged and does not undo the change.
-    """
-    if not settings.EMAIL_URL:
-        return False
-    closing = _("If you did not expect this, contact an owner of your company or the operator.")
-    body = f"{text}\n\n{closing}"
-    transaction.on_commit(
-        partial(send_mail, " ".join(subject.split()), body, None, [address]), robust=True
-    )
-    return True
-
-
 # Validity of a waiver.
 WAIVER_VALIDITY = timedelta(days=3)
 FACTOR_CHANGED = "account.second_factor_changed"
@@ -159,3 +143,18 @@ def remove_company_factors(user: User) -> None:
 def _is_waived(membership: Membership) -> bool:
     until = membership.factor_waived_until
     return until is not None and until > clock.now()
+
+
+def send_notice(address: str, subject: str, text: str) -> bool:
+    """Send a notification after the commit; return whether mail is configured.
+
+    A failure of the mail server is logged and does not undo the change.
+    """
+    if not settings.EMAIL_URL:
+        return False
+    closing = _("If you did not expect this, contact an owner of your company or the operator.")
+    body = f"{text}\n\n{closing}"
+    transaction.on_commit(
+        partial(send_mail, " ".join(subject.split()), body, None, [address]), robust=True
+    )
+    return True

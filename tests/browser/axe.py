@@ -7,7 +7,7 @@ from pathlib import Path
 from playwright.sync_api import Page
 
 AXE = Path(__file__).with_name("axe.min.js").read_text()
-# A colour in mid-transition has no contrast of its own. Spinners never end.
+# Waits for all animations but those that never end.
 SETTLE = """Promise.allSettled(
   document.getAnimations()
     .filter((animation) => animation.effect.getComputedTiming().endTime < Infinity)
@@ -15,11 +15,17 @@ SETTLE = """Promise.allSettled(
 )"""
 
 
+def settle(page: Page) -> None:
+    """Wait until nothing moves, except for spinners."""
+    page.evaluate(f"{SETTLE}.then(() => null)")
+
+
 def findings(page: Page) -> list[str]:
     """Return axe's findings, each as rule and element."""
     # The page's policy allows no injected script; a debugger's evaluation is not one.
     page.evaluate(AXE)
-    page.evaluate(f"{SETTLE}.then(() => null)")
+    # A colour in mid-transition has no contrast of its own.
+    settle(page)
     result = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
     return [
         f"{found['id']}: {node['html'][:200]} {node['failureSummary']}"

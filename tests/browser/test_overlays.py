@@ -9,6 +9,7 @@ from playwright.sync_api import Page, expect
 
 from chat.models import Run, Thread
 from tests.browser.attaching import a_file, choose, let_use
+from tests.browser.axe import settle
 from tests.browser.conftest import Visit
 from tests.browser.steps import answers, ask, chat_action, last_text, wait_until_idle
 from tests.upstream.script import Answer, Call
@@ -19,7 +20,6 @@ pytestmark = pytest.mark.motion
 
 TABLET: dict[str, Any] = {"viewport": {"width": 700, "height": 800}}
 WITHIN = "document.activeElement.closest('#side')?.id ?? document.activeElement.tagName"
-SETTLED = "Promise.allSettled(document.getAnimations().map((each) => each.finished))"
 
 
 def open_drawer(page: Page) -> None:
@@ -27,7 +27,7 @@ def open_drawer(page: Page) -> None:
     page.locator("#open-side").focus()
     page.keyboard.press("Enter")
     expect(page.locator("#close-side")).to_be_focused()
-    page.evaluate(SETTLED)
+    settle(page)
     expect(page.locator("#close-side")).to_be_focused()
     expect(page.locator("#close-side")).to_be_in_viewport(ratio=1)
 

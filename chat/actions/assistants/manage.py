@@ -85,7 +85,7 @@ def update_assistant(
         NotFound: the assistant does not exist.
         UnknownModel: the model is new, no `upstream` is given and no model server offers it.
         InvalidInput: a field is invalid; `param` names it.
-        EditConflict: the stored version is not `version`.
+        EditConflict: `version` is given and is not the stored version.
     """
     principal.require(Role.ADMIN)
     with tenant_scope(principal.tenant_id), transaction.atomic():

@@ -88,7 +88,7 @@ def receive_part(principal: Principal, upload_id: str, content: BinaryIO) -> tup
 
     Raises:
         NotFound: the upload does not exist.
-        UploadEnded: the upload is complete, cancelled or expired.
+        UploadClosed: the upload is complete, cancelled or expired.
         InvalidInput: the upload has too many parts.
         FileTooLarge: the part is too large, or the parts exceed the announced size.
         StorageFull: the company has no storage left.
@@ -114,7 +114,7 @@ def finalize_part(principal: Principal, part: UploadPart) -> UploadPart:
 
     Raises:
         StorageFull: the company has no storage left.
-        UploadEnded: the upload is complete, cancelled or expired.
+        UploadClosed: the upload is complete, cancelled or expired.
         FileTooLarge: the parts exceed the announced size.
     """
     with tenant_scope(principal.tenant_id), transaction.atomic():
@@ -139,7 +139,7 @@ def join_parts(principal: Principal, upload_id: str, *, part_ids: Any, md5: Any 
 
     Raises:
         NotFound: the upload or a part does not exist.
-        UploadEnded: the upload is complete, cancelled or expired.
+        UploadClosed: the upload is complete, cancelled or expired.
         InvalidInput: the parts do not match the announced size or the MD5 checksum.
         FileTooLarge: the file exceeds the size limit for its purpose.
         Unavailable: the file storage cannot be reached.
@@ -177,7 +177,7 @@ def complete_upload(principal: Principal, upload_id: str, row: File) -> Upload:
 
     Raises:
         NotFound: the upload does not exist.
-        UploadEnded: the upload is complete, cancelled or expired.
+        UploadClosed: the upload is complete, cancelled or expired.
         StorageFull: the company has no storage left.
         Unavailable: the joined file was removed because completing took too long.
     """
@@ -212,7 +212,7 @@ def lock_open_upload(principal: Principal, upload_id: str) -> Upload:
     Raises:
         InvalidInput: the ID is malformed.
         NotFound: the upload does not exist.
-        UploadEnded: the upload is complete, cancelled or expired.
+        UploadClosed: the upload is complete, cancelled or expired.
     """
     rows = Upload.objects.visible_to(principal).select_for_update(no_key=True)
     upload: Upload = get_row(rows, upload_id, param="upload_id", prefix="upload_")

@@ -35,7 +35,7 @@ def decide_call(
     Raises:
         NotFound: the run or call does not exist.
         InvalidInput: the decision is neither "approve" nor "decline".
-        NothingToDecide: the call is not waiting for approval, or the approval expired.
+        ApprovalNotPending: the call is not waiting for approval, or the approval expired.
         ApprovalChanged: the arguments or the tool changed after they were shown.
     """
     if decision not in DECISIONS:
@@ -96,7 +96,7 @@ def resume_if_answered(run: Run) -> None:
     afterwards. Tool outputs from a program must arrive before the original deadline.
 
     Raises:
-        NothingToDecide: the run is no longer waiting.
+        ApprovalNotPending: the run is no longer waiting.
     """
     step = RunStep.objects.filter(run=run, status=StepStatus.IN_PROGRESS).latest("index")
     calls = list(ToolCall.objects.filter(step=step).order_by("index"))

@@ -71,7 +71,7 @@ def update_store(
     """Replace the given fields: `name`, `description`, `expires_after`, `metadata`.
 
     Raises:
-        EditConflict: the stored version is not `version`.
+        EditConflict: `version` is given and is not the stored version.
         NotFound: the store does not exist.
         StoreExpired: the store has expired and `expires_after` would change.
         InvalidInput: a field is invalid; `param` names it.

@@ -1,7 +1,7 @@
 """OpenAPI document at /v1/openapi.json, built from our routes and the published specification.
 
 Routes and methods come from the code. Requests and responses of published routes come from
-`published`, patched by `differences`; our own routes are in `extensions`.
+`reference`, patched by `overrides`; our own routes are in `extensions`.
 """
 
 from __future__ import annotations
@@ -41,8 +41,9 @@ RETRY_COUNT = build_text_parameter(
     "header",
     "Extension: how often an official client has sent this request before. Above 0, it is a "
     f"retry of the identical request within the {RETRIED_WITHIN.seconds} seconds before it: it "
-    "returns the same response and changes nothing twice. 0 is a new request; without this header, "
-    f"with one that is not a number, and without {KEY_HEADER} every request is new.",
+    "returns the same response and changes nothing twice. 0 is a new request. "
+    f"Without {KEY_HEADER}, a request without this header, or with one that is not a number, is "
+    "always new.",
 )
 ETAG = {
     "description": "Extension: the object's version, for If-Match.",
