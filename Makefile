@@ -1,5 +1,5 @@
 # Everything from a clean clone with Python 3.11 to 3.14, pip, git and make.
-#   make up ARGS="--no-demo"     make test ARGS="-k wall"     make up PYTHON=python3.12
+#   make up ARGS="--no-demo"     make test ARGS="-k isolation"     make up PYTHON=python3.12
 .DEFAULT_GOAL := up
 .PHONY: up test test-local bench documents sandbox crash check format lock clean packages packages-dev packages-sdk packages-user
 .ONESHELL:
@@ -106,7 +106,7 @@ documents: packages
 	$(call install,requirements-documents.txt,requirements.txt requirements-documents.txt)
 
 # pandas and matplotlib for the code of models, where bubblewrap is (docs/sandbox.md); their
-# bytecode and the list of fonts are made here, since nothing can be written behind the wall.
+# bytecode and the list of fonts are made here, since nothing can be written inside the sandbox.
 SANDBOX := $(or $(ATRIUM_DATA_DIR),.data)/sandbox
 SANDBOX_PACKAGES := requirements-sandbox.txt
 sandbox: packages

@@ -42,9 +42,6 @@ class StoredRow(Protocol):
     storage_key: str
 
 
-HASH_CHUNK_BYTES = 1024 * 1024
-
-
 @dataclass(frozen=True, kw_only=True)
 class StoredContent:
     """Size and digest of content written to the storage."""
@@ -188,7 +185,7 @@ def compute_sha256(content: BinaryIO) -> str:
     """Return the digest of content that is not stored, in the format that `write` returns."""
     content.seek(0)
     digest = hashlib.sha256()
-    for piece in iter(lambda: content.read(HASH_CHUNK_BYTES), b""):
+    for piece in iter(lambda: content.read(CHUNK_BYTES), b""):
         digest.update(piece)
     return digest.hexdigest()
 

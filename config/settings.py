@@ -311,7 +311,7 @@ API_BODY_LIMIT = read("int", "ATRIUM_API_BODY_BYTES", 8_388_608, least=1024)
 FILE_BYTES = read("int", "ATRIUM_FILE_BYTES", 536_870_912, least=1024)
 PART_BYTES = 67_108_864
 _FORM_BYTES = 65_536  # overhead around a file
-# Method, path pattern, bytes, and the caller, checked before the body is read.
+# Method, path, bytes, and the kind of caller ("" is any), checked before the body is read.
 BODY_LIMITS = (
     ("POST", r"/v1/files\Z", FILE_BYTES + _FORM_BYTES, "key"),
     ("POST", r"/v1/uploads/[^/]{1,100}/parts\Z", PART_BYTES + _FORM_BYTES, "key"),

@@ -1,7 +1,7 @@
 """Keyed hashes of private values, which cannot be guessed without the installation's key.
 
-The key of a company is derived from its id and FIELD_ENCRYPTION_KEYS, which are not stored in
-the database.
+The key of a company is derived from FIELD_ENCRYPTION_KEYS, which is not stored in the database,
+and the company's id.
 """
 
 from __future__ import annotations

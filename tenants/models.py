@@ -431,7 +431,7 @@ class AuditEvent(TenantModel):
     action = models.CharField(_("what"), max_length=64)
     subject = models.CharField(_("on"), max_length=200, blank=True)
     data = models.JSONField(_("details"), default=dict)
-    # The member whose account or chats are affected, if any.
+    # The member whose account the event is about, or whose chats were read; else None.
     concerns = models.UUIDField(null=True)
 
     objects: ClassVar[TenantManager] = TenantManager.of(AuditQuerySet)

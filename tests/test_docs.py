@@ -57,8 +57,8 @@ def table_rows(page: Path, heading: str) -> list[list[str]]:
 
 
 def settings_variables() -> set[str]:
-    """Return the variables that the settings read, by `read(kind, name)` or `database(name)`."""
-    places = {"read": 1, "database": 0}
+    """Return the variables that the settings `read(kind, name)` or `build_database(name)`."""
+    places = {"read": 1, "build_database": 0}
     calls = [
         node
         for node in ast.walk(ast.parse((ROOT / "config" / "settings.py").read_text()))

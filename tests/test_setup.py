@@ -105,7 +105,9 @@ class TestRefusals:
     def test_second_up(self, data_dir: Path) -> None:
         with serving(data_dir):
             announce(data_dir, "http://127.0.0.1:8000")
-            assert " on http://127.0.0.1:8000" in refusal(data_dir, "up")
+            assert f"already running from {data_dir} on http://127.0.0.1:8000" in refusal(
+                data_dir, "up"
+            )
 
     def test_port_in_use(self, data_dir: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -15,8 +15,10 @@ from chat.models.vectors import format_vector
 from chat.retrieval.embed import Embedder
 from tenants.db import DatabasePool, call_privileged, run_in_pool
 
-K = 60  # from the paper: Cormack, Clarke, Büttcher, SIGIR 2009
 T = TypeVar("T", bound=Hashable)
+
+# Constant of reciprocal rank fusion: Cormack, Clarke, Büttcher, SIGIR 2009.
+RRF_K = 60
 # Number of results taken from each ranking before merging.
 DEPTH = 100
 
@@ -147,7 +149,7 @@ def _select_completed(
 
 
 def fuse_rankings(rankings: Sequence[Sequence[T]]) -> list[tuple[T, float]]:
-    """Return all ranked items, best first, with scores from 0 to 1.
+    """Merge rankings by reciprocal rank fusion; return (item, score from 0 to 1), best first.
 
     A score of 1 means first place in every non-empty ranking. Scores depend only on the given
     rankings.
@@ -156,7 +158,7 @@ def fuse_rankings(rankings: Sequence[Sequence[T]]) -> list[tuple[T, float]]:
     scores: dict[T, float] = {}
     for ranking in found:
         for place, thing in enumerate(ranking):
-            scores[thing] = scores.get(thing, 0.0) + 1 / (K + 1 + place)
-    best = len(found) / (K + 1)
+            scores[thing] = scores.get(thing, 0.0) + 1 / (RRF_K + 1 + place)
+    best = len(found) / (RRF_K + 1)
     ordered = sorted(scores.items(), key=lambda item: -item[1])
     return [(thing, score / best) for thing, score in ordered]

@@ -25,7 +25,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 class FrameCollector:
     """Collector of the frames of one run.
 
-    `take` raises FrameError for frames that a well-behaved process never sends.
+    `add_frame` raises FrameError for frames that a well-behaved process never sends.
     """
 
     def __init__(self, limits: SandboxLimits) -> None:

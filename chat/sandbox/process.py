@@ -31,7 +31,7 @@ CHUNK_SIZE = 256 * 1024
 REAP_SECONDS = 5
 # Cost of a frame in addition to its bytes, because reading many small frames takes time too.
 FRAME_COST = 1024
-SESSION_LOST = "The session has ended. Upload the files again; the variables are lost."
+SESSION_LOST = "The session has ended. Its variables are lost: run the code again."
 
 
 async def start_session(

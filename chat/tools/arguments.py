@@ -49,8 +49,8 @@ def parse_arguments(tool: Tool, raw: str) -> dict[str, Any]:
         parsed = parse_json_object(given, max_bytes=conf.tool_argument_bytes)
     except InvalidJson as error:
         raise ToolError("invalid_arguments", error.message) from None
-    bound = {each.name for each in tool.parameters if each.bound is not None}
-    reserved = sorted({*find_reserved_keys(parsed), *(bound & parsed.keys())})
+    injected = {each.name for each in tool.parameters if each.injected is not None}
+    reserved = sorted({*find_reserved_keys(parsed), *(injected & parsed.keys())})
     if reserved:
         raise ReservedArgument(reserved)
     found = jsonschema.exceptions.best_match(_Validator(tool.schema).iter_errors(parsed))

@@ -1,4 +1,4 @@
-"""Base types of tools: definition, parameters, context, results and errors."""
+"""Base types of tools: definition, parameters, context, results, errors; a run's resources."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ class Parameter:
     model: type[models.Model] | None = None
     by_id: ById | None = None
     many: bool = False
-    bound: InjectedArgument | None = None
+    injected: InjectedArgument | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,8 +29,8 @@ def bind(tool: Tool, arguments: dict[str, Any], context: ToolContext) -> dict[st
     """
     values: dict[str, Any] = {}
     for each in tool.parameters:
-        if each.bound is not None:
-            values[each.name] = each.bound.fill(context)
+        if each.injected is not None:
+            values[each.name] = each.injected.fill(context)
         elif each.name in arguments:
             built = each.build(arguments[each.name])
             values[each.name] = built if each.by_id is None else _resolve_row(each, built, context)

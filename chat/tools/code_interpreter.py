@@ -1,4 +1,4 @@
-"""The code interpreter tool: one session per thread, with state kept between calls."""
+"""The code interpreter tool: a metered session per thread, with state kept between calls."""
 
 from __future__ import annotations
 

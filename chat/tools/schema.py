@@ -59,9 +59,9 @@ def build_parameter(
         UnusableTool: the type has no schema, or the name is reserved.
     """
     marks, _inner = _unwrap(annotation)
-    bound = next((mark for mark in marks if isinstance(mark, InjectedArgument)), None)
-    if bound is not None:
-        return Parameter(name=name, build=_return_unchanged, bound=bound), None
+    injected = next((mark for mark in marks if isinstance(mark, InjectedArgument)), None)
+    if injected is not None:
+        return Parameter(name=name, build=_return_unchanged, injected=injected), None
     if is_reserved(name):
         raise UnusableTool(
             f"A model must not choose {name!r}: declare it as InjectedArgument or rename it."

@@ -1,4 +1,4 @@
-"""Second factors valid for a single company, and the waivers that lead to them."""
+"""Second factors of a single company, waivers that lead to them, and mail about changes."""
 
 from __future__ import annotations
 

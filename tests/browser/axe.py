@@ -10,7 +10,8 @@ AXE = Path(__file__).with_name("axe.min.js").read_text()
 # Waits for all animations but those that never end.
 SETTLE = """Promise.allSettled(
   document.getAnimations()
-    .filter((animation) => animation.effect.getComputedTiming().endTime < Infinity)
+    .filter((animation) => animation.playState === "running")
+    .filter((animation) => animation.effect?.getComputedTiming().endTime < Infinity)
     .map((animation) => animation.finished)
 )"""
 

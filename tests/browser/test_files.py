@@ -42,7 +42,7 @@ def test_files_are_sent_with_a_message_and_there_after_a_reload(
     expect(page.locator(".attached-file")).to_have_count(0)
     page.reload()
     expect(page.locator(".own .file-chip .file-name")).to_have_text("policy.md")
-    expect(page.get_by_role("img", name="lamp.png")).to_be_visible()
+    expect(page.get_by_role("img", name="lamp.png", exact=True)).to_be_visible()
     with page.expect_download() as download:
         page.locator(".own .file-chip").click()
     assert download.value.path().read_text() == POLICY
@@ -195,5 +195,5 @@ def test_another_window_shows_the_files_of_a_message_as_it_comes(
     choose(first, a_file("policy.md", POLICY), a_file("lamp.png", PICTURE))
     ask(first, "Read this")
     expect(second.locator(".own .file-chip .file-name")).to_have_text("policy.md")
-    expect(second.get_by_role("img", name="lamp.png")).to_be_visible()
+    expect(second.get_by_role("img", name="lamp.png", exact=True)).to_be_visible()
     expect(last_text(second)).to_have_text("Thank you.")

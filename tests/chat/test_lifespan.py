@@ -20,6 +20,7 @@ from tests.clock import WAIT_SECONDS
         ConnectorException(),
         # Of a queue that could not be joined for half a minute.
         PoolTimeout(),
+        OSError(),
         # A worker that was without its database for a moment ends as if it had been told to.
         None,
     ],
@@ -45,7 +46,8 @@ async def test_a_pool_goes_on_after_the_database_was_away(
     queue = asyncio.create_task(lifespan.run_jobs(queues=["files", "runs"]))
     await asyncio.wait_for(again.wait(), WAIT_SECONDS)
     queue.cancel()
-    await asyncio.wait({queue})
+    await asyncio.wait({queue}, timeout=WAIT_SECONDS)
+    assert queue.cancelled()
     # The other pool was left alone.
     assert sorted(joined) == [["files"], ["files"], ["runs"]]
 

@@ -75,11 +75,10 @@ async def test_what_a_frozen_process_wakes_up_with_changes_nothing(
         ):
             sent = await send(stand, socket, "frozen in mid-answer")
             await socket.until_event("thread.message.delta")
-            frozen.process.send_signal(signal.SIGSTOP)
-            await watch(reader, sent)
-            await reader.until_ended(sent["run"]["id"])
-            before = await in_db(stand.run, sent["run"]["id"])
-            frozen.process.send_signal(signal.SIGCONT)
+            with suspended(frozen):
+                await watch(reader, sent)
+                await reader.until_ended(sent["run"]["id"])
+                before = await in_db(stand.run, sent["run"]["id"])
             stand.model.go_on()
             await asyncio.to_thread(wait_until, lambda: "claim_lapsed" in frozen.logged())
     assert await in_db(stand.run, sent["run"]["id"]) == before

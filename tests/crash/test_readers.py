@@ -115,9 +115,8 @@ async def test_a_reader_at_a_frozen_process_goes_on_when_that_wakes_up(
         seen = await asked(stand, frozen, "frozen under a reader")
         reading = asyncio.create_task(follow(stand, frozen, seen))
         await until(lambda: any(text for _status, text in seen.messages.values()))
-        frozen.process.send_signal(signal.SIGSTOP)
-        await asyncio.to_thread(wait_until, stand.is_settled)
-        frozen.process.send_signal(signal.SIGCONT)
+        with suspended(frozen):
+            await asyncio.to_thread(wait_until, stand.is_settled)
         stand.model.go_on()
         await reading
     assert seen.ended == "completed"

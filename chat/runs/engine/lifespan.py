@@ -40,7 +40,7 @@ SWITCH_INTERVAL_SECONDS = 0.0005  # thread switch interval; Python's default is 
 GC_THRESHOLD = 10_000  # new objects before a collection; Python's default is 700
 QUEUE_RESTART_SECONDS = 5.0  # seconds before a job worker is restarted
 START_ERRORS = (DatabaseError, UpstreamError, OSError, ValueError)
-JOB_RETENTION = {"delete_jobs": "successful"}
+JOB_RETENTION = {"delete_jobs": "successful"}  # failed jobs are kept for operators
 # Files take minutes to index, so they have a separate pool of `conf.index_slots` jobs.
 FILES_QUEUE = "files"
 # Options of job workers inside a server process, which mainly serves requests.
@@ -128,8 +128,8 @@ async def serving(
 ) -> AsyncIterator[ServingProcess]:
     """Execute runs, and jobs with `queue`, while the context is open; hand over on exit.
 
-    Wait at most `end_seconds` for the queue to end: without a database it takes half a minute to
-    report its end.
+    Wait at most `end_seconds` for the queue to end, then leave it unfinished: without a database
+    it takes half a minute to report its end.
     """
     await adopt_identity()
     await upstreams.warm_up()
@@ -205,7 +205,7 @@ async def run_pool_until_cancelled(pool: dict[str, Any]) -> None:
             )
         task = asyncio.current_task()
         if task is not None and task.cancelling():
-            # The error has replaced the cancellation that preceded it.
+            # The end of the pool has replaced the cancellation that preceded it.
             raise asyncio.CancelledError
         await asyncio.sleep(QUEUE_RESTART_SECONDS)
 
@@ -237,7 +237,7 @@ def list_pools(queues: Iterable[str] | None, options: dict[str, Any]) -> list[di
 
 
 async def run_pool(pool: dict[str, Any]) -> None:
-    """Run one worker with a separate connection pool."""
+    """Run one worker with a separate pool of connections to the default database."""
     connector = PsycopgConnector(
         kwargs=connector_params(), min_size=MIN_CONNECTIONS, max_size=MAX_CONNECTIONS
     )

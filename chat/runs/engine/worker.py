@@ -46,9 +46,8 @@ log = structlog.get_logger(__name__)
 
 ACCESS_ENDED = build_failure(Reason.ACCESS_ENDED)
 SERVER_ERROR = build_failure(Reason.SERVER_ERROR)
-EXTRA_ROOM_DIVISOR = (
-    4  # a quarter of the run slots, as extra slots for tenants below their fair share
-)
+# A quarter of the run slots is added for tenants below their fair share.
+EXTRA_ROOM_DIVISOR = 4
 HAND_OVER_SECONDS = 5.0
 
 
